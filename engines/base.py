@@ -1,0 +1,78 @@
+"""The protocol of the engines: a Network says what to run, a Runtime compiles it, the Engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a network.
+
+    Attributes:
+        name: as the exported graph names it.
+        shape: without the batch axis, e.g. (4, 32, 32) or () for one number a row.
+        dtype: element type in which the caller gives it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network to run, not yet built: with a warm engine cache the module is never made.
+
+    Attributes:
+        name: "encoder", "unet", "decoder" or "text".
+        key: content fingerprint of the weights and of the module around them; equal keys compute the same thing.
+        inputs: its inputs; all share the batch axis.
+        build: makes the module, in eval mode, fp32, on the CPU. Called once at most for each compile. It takes the
+            inputs in order, each [batch, *shape], and returns one tensor whose first axis is the batch.
+    """
+
+    name: str
+    key: str
+    inputs: tuple[Input, ...]
+    build: Callable[[], nn.Module]
+
+
+class Engine(Protocol):
+    """A network ready to run at any batch size."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Run on inputs [batch, *shape] that lie on the runtime's device; the output is the caller's to keep."""
+        ...
+
+
+class Runtime(Protocol):
+    """One way of running networks on one device."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as the user gives it: "torch", "openvino"."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the engines take and return tensors."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line for a person: package, version, precision, device."""
+        ...
+
+    def compile(self, network: Network) -> Engine:
+        """Make the network ready.
+
+        Raises:
+            EngineError: it cannot be built here.
+        """
+        ...

@@ -1,0 +1,111 @@
+"""Choosing the runtime: automatic, or as the user says; said aloud once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from engines.base import Runtime
+from engines.errors import EngineError
+
+log = logging.getLogger("streamdiff.engines")
+
+NAMES = ("openvino", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A runtime and whether it can be used on this machine.
+
+    Attributes:
+        name: as ``choose`` takes it.
+        usable: whether it can run here.
+        why: one line: what it would run on, or what is missing and how to get it.
+    """
+
+    name: str
+    usable: bool
+    why: str
+
+
+def available() -> list[Candidate]:
+    """All runtimes this version knows, the preferred one for this machine first."""
+    found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
+    if _torch_device().type != "cpu":
+        found.reverse()
+    return sorted(found, key=lambda candidate: not candidate.usable)
+
+
+_said: set[str] = set()
+
+
+def choose(name: str = "auto", device: str | None = None) -> Runtime:
+    """Make a runtime.
+
+    Args:
+        name: "auto", "openvino" or "torch".
+        device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
+
+    Raises:
+        EngineError: unknown name, or it cannot be used here.
+    """
+    if name not in ("auto", *NAMES):
+        raise EngineError(f"unknown engine {name!r}; known: auto, {', '.join(NAMES)}")
+    wanted = _device(device)
+    if name == "auto":
+        name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
+        if wanted.type == "cpu" and name == "torch":
+            log.warning("using the slower torch engine: %s", _openvino().why)
+    runtime = _make(name, wanted)
+    if runtime.description not in _said:
+        _said.add(runtime.description)
+        log.info("engine: %s", runtime.description)
+    return runtime
+
+
+def _make(name: str, device: torch.device) -> Runtime:
+    if name == "torch":
+        from engines.torch_engine import TorchRuntime
+
+        return TorchRuntime(device)
+    candidate = _openvino()
+    if not candidate.usable:
+        raise EngineError(candidate.why)
+    if device.type != "cpu":
+        raise EngineError(f"the openvino engine runs on the CPU, not on {device}; use --engine torch there")
+    from engines.openvino_engine import OpenVINORuntime
+
+    return OpenVINORuntime()
+
+
+def _openvino() -> Candidate:
+    if importlib.util.find_spec("openvino") is None:
+        return Candidate("openvino", False, "openvino is not installed; pip install openvino")
+    return Candidate("openvino", True, f"OpenVINO {importlib.metadata.version('openvino')} on the CPU")
+
+
+def _torch_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return _torch_device()
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EngineError(f"unknown device {name!r}; use cpu, cuda, cuda:N or mps") from None
+    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not usable.get(device.type, False):
+        raise EngineError(f"device {name!r} is not usable on this machine; leave --device out to take the best one")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EngineError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    return device

@@ -1,0 +1,60 @@
+"""PyTorch as it is, eager: the reference for all other engines, and what runs where nothing else does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from engines.base import Engine, Network
+from engines.errors import EngineError
+
+
+class TorchEngine:
+    """One module on one device; half precision inside on a GPU, the caller's types outside."""
+
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self._module = module
+        self._device = device
+        self._dtype = dtype
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Run on inputs [batch, *shape]."""
+        if self._dtype == torch.float32:
+            return self._module(*inputs)
+        with torch.autocast(self._device.type, self._dtype):
+            output: Tensor = self._module(*inputs)
+        return output.float() if output.is_floating_point() else output
+
+
+class TorchRuntime:
+    """Eager PyTorch on a CPU, CUDA or MPS device."""
+
+    name = "torch"
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._dtype = torch.float32 if self.device.type == "cpu" else torch.float16
+
+    @property
+    def description(self) -> str:
+        """Version, precision and device."""
+        precision = str(self._dtype).removeprefix("torch.")
+        return f"torch {torch.__version__}, {precision}, {self.device}"
+
+    def compile(self, network: Network) -> Engine:
+        """Build the module and put it on the device.
+
+        Raises:
+            EngineError: it does not fit there.
+        """
+        try:
+            module = network.build().eval().requires_grad_(False).to(self.device)
+        except torch.OutOfMemoryError:
+            raise EngineError(
+                f"{self.device} has not enough memory for the {network.name}; "
+                "close other programs or use a smaller model"
+            ) from None
+        # The text encoder is run once a prompt: exactness is worth more there than speed.
+        dtype = torch.float32 if network.name == "text" else self._dtype
+        return TorchEngine(module, self.device, dtype)

@@ -1,0 +1,37 @@
+"""Conditioning: prompts to embeddings, each computed once (ALGORITHMS 5)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor
+
+from engines.base import Engine, Runtime
+from engines.pool import shared_engine
+from streamdiff.models.base import Model
+
+KEPT = 64
+"""Prompts whose embeddings are kept, so that switching back is instant."""
+
+
+class Conditioning:
+    """Embeds prompts for one stream, remembering the latest ``KEPT`` of them."""
+
+    def __init__(self, model: Model, runtime: Runtime) -> None:
+        self._model = model
+        self._runtime = runtime
+        self._engine: Engine | None = None
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def embed(self, prompt: str) -> Tensor:
+        """Embedding [1, L, D] of a prompt, float32, on the runtime's device."""
+        if prompt in self._kept:
+            self._kept.move_to_end(prompt)
+            return self._kept[prompt]
+        if self._engine is None:
+            self._engine = shared_engine(self._runtime, self._model.text_encoder())
+        embedding = self._engine(self._model.tokenize(prompt).to(self._runtime.device))
+        self._kept[prompt] = embedding
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return embedding

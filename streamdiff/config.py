@@ -1,0 +1,118 @@
+"""StreamConfig: every setting of a running stream, validated, with its unit and bounds.
+
+The command line, the configuration file, the HTTP interface, the page and the Python API all speak this object.
+Every field may be changed while the stream runs. What names files (model, LoRA, VAE, engine) is chosen once, when the
+stream is made, and is not part of it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from streamdiff.errors import ConfigError
+
+MAX_STEPS = 8
+"""Most denoising steps a plan may have."""
+
+
+class Guidance(str, Enum):
+    """How the negative prompt takes part (ALGORITHMS 2, StreamDiffusion section 3.2)."""
+
+    none = "none"
+    full = "full"
+    self_negative = "self"
+    onetime_negative = "onetime"
+
+
+class StreamConfig(BaseModel):
+    """Settings of one stream; immutable, ``changed`` gives a validated copy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prompt: str = Field("", description="What the output should look like.")
+    negative_prompt: str = Field("", description="What it should not look like; used by guidance above 1.")
+    strength: Annotated[
+        float, Field(gt=0, le=1, description="Freedom from the input: near 0 keeps it, 1 starts from noise.")
+    ] = 0.5
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="Denoising steps.")] = 1
+    timesteps: tuple[int, ...] | None = Field(
+        None, description="Raw timesteps, falling; takes the place of strength and steps."
+    )
+    guidance: Guidance = Field(Guidance.none, description="none, full, self or onetime.")
+    guidance_scale: Annotated[float, Field(ge=0, le=30, description="1 and below means no guidance.")] = 1.0
+    delta: Annotated[float, Field(ge=0, le=5, description="Strength of the residual in self and onetime.")] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Everything random comes from it.")] = 0
+    width: Annotated[int, Field(ge=64, le=4096, description="Pixels, a multiple of 8.")] = 256
+    height: Annotated[int, Field(ge=64, le=4096, description="Pixels, a multiple of 8.")] = 256
+    frame_buffer_size: Annotated[int, Field(ge=1, le=16, description="Frames that enter the denoiser together.")] = 1
+    similarity_threshold: (
+        Annotated[float, Field(ge=0, lt=1, description="Skip frames more alike than this; none: never skip.")] | None
+    ) = None
+    max_skip: Annotated[int, Field(ge=1, le=10_000, description="Most frames skipped in a row.")] = 10
+
+    @field_validator("width", "height")
+    @classmethod
+    def _multiple_of_8(cls, value: int) -> int:
+        if value % 8:
+            raise ValueError(f"must be a multiple of 8 (nearest: {max(64, round(value / 8) * 8)})")
+        return value
+
+    @model_validator(mode="after")
+    def _timesteps_fall(self) -> StreamConfig:
+        steps = self.timesteps
+        if steps is None:
+            return self
+        if not 1 <= len(steps) <= MAX_STEPS:
+            raise ValueError(f"timesteps: between 1 and {MAX_STEPS} values")
+        if any(a <= b for a, b in pairwise(steps)) or not all(0 <= t <= 999 for t in steps):
+            raise ValueError("timesteps: whole numbers from 999 down to 0, each smaller than the one before")
+        return self
+
+    @property
+    def guidance_in_use(self) -> Guidance:
+        """The mode that has an effect: a scale of 1 or less is no guidance and costs no negative evaluation."""
+        return self.guidance if self.guidance_scale > 1 else Guidance.none
+
+    @property
+    def step_count(self) -> int:
+        """Steps a frame takes: those of ``timesteps`` when given, else ``steps``."""
+        return len(self.timesteps) if self.timesteps is not None else self.steps
+
+    @classmethod
+    def make(cls, **settings: Any) -> StreamConfig:
+        """Validate settings.
+
+        Raises:
+            ConfigError: unknown name or value out of bounds, in one line for all of them.
+        """
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error, cls)) from None
+
+    def changed(self, **settings: Any) -> StreamConfig:
+        """A copy with some settings changed, validated as a whole.
+
+        Raises:
+            ConfigError: as ``make``; the configuration itself is left as it was.
+        """
+        # The fields themselves, not model_dump: that would walk every value on each live change.
+        return type(self).make(**{**dict(self), **settings})
+
+
+def _one_line(error: ValidationError, config: type[StreamConfig]) -> str:
+    parts: list[str] = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else ""
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown setting {name!r} (known: {', '.join(config.model_fields)})")
+            continue
+        message = str(item["msg"]).removeprefix("Value error, ")
+        given = repr(item["input"])
+        given = given if len(given) <= 60 else given[:57] + "..."
+        parts.append(f"{name} = {given}: {message[0].lower()}{message[1:]}" if name else message)
+    return "; ".join(dict.fromkeys(parts))

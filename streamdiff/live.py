@@ -1,0 +1,255 @@
+"""LiveStream: the asynchronous input/output queue around a Stream, with its one worker thread (ALGORITHMS 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from streamdiff.channel import Channel
+from streamdiff.config import StreamConfig
+from streamdiff.errors import ClosedError
+from streamdiff.frame import Frame
+from streamdiff.metrics import Metrics
+from streamdiff.picture import to_pixels
+from streamdiff.stream import Stream
+
+log = logging.getLogger("streamdiff.live")
+
+MOST_FAILURES = 10
+"""Frames in a row that may fail in a live stream before it ends with the error."""
+
+
+class Policy(str, Enum):
+    """What happens when one side is faster than the other."""
+
+    live = "live"
+    """Newest frame wins at every stage; what is overtaken is dropped and counted; latency cannot grow."""
+    lossless = "lossless"
+    """Every frame in gives a frame out; the faster side waits."""
+
+
+class LiveStream:
+    """Runs a Stream in a thread of its own; used from asyncio.
+
+    ::
+
+        async with LiveStream(stream) as live:
+            live.push(frame)                 # never waits
+            async for frame in live: ...
+
+    Frames come out with the times and identity they went in with. ``push`` may be called from any thread; everything
+    else belongs to the event loop that opened it. The Stream is the LiveStream's alone until it closes, and is then the
+    caller's again, emptied.
+
+    Attributes:
+        metrics: counters and latencies, from capture (or push, where a frame has no capture time) to delivery.
+    """
+
+    def __init__(self, stream: Stream, policy: Policy | str = Policy.live, *, capacity: int | None = None) -> None:
+        """Wrap a stream.
+
+        Args:
+            stream: what does the work.
+            policy: live or lossless.
+            capacity: frames that may wait on either side of the model; by default 1 (the newest) before it and 2 after
+                when live, 4 and 4 when lossless.
+        """
+        self._stream = stream
+        self._policy = Policy(policy)
+        lossless = self._policy is Policy.lossless
+        self._capacity_in = capacity or (4 if lossless else 1)
+        self._capacity_out = capacity or (4 if lossless else 2)
+        self.metrics = Metrics()
+        self._config = stream.config
+        self._updates: list[dict[str, Any]] = []
+        self._updates_lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._count = 0
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> LiveStream:
+        """Start the worker."""
+        if self._thread is not None or self._closed:
+            raise ClosedError("a LiveStream is opened once; make a new one")
+        loop = asyncio.get_running_loop()
+        self._input: Channel[Frame] = Channel(self._capacity_in, loop)
+        self._output: Channel[Frame] = Channel(self._capacity_out, loop)
+        self._thread = threading.Thread(target=self._work, name="streamdiff-model", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def config(self) -> StreamConfig:
+        """The settings of the next frame that enters."""
+        return self._config
+
+    def push(self, frame: Frame | Any) -> bool:
+        """Offer a frame; never waits, whatever the policy.
+
+        Args:
+            frame: a Frame, or a picture as ``Stream.__call__`` takes it.
+
+        Returns:
+            Whether it was taken without another being dropped for it.
+
+        Raises:
+            ClosedError: after ``end`` or ``close``.
+            PictureError: not a picture.
+        """
+        overtaken = self._open_input().offer(self._accept(frame))
+        if overtaken is not None:
+            with self.metrics.lock:
+                self.metrics.dropped_in += 1
+        return overtaken is None
+
+    async def put(self, frame: Frame | Any) -> None:
+        """Give a frame, waiting until there is room for it; none is ever dropped for it.
+
+        Raises:
+            ClosedError: after ``end`` or ``close``, or when the stream ended with an error meanwhile.
+            PictureError: not a picture.
+        """
+        if not await self._open_input().put(self._accept(frame)):
+            self._raise_error()
+            raise ClosedError("the live stream ended while a frame was waiting to enter")
+
+    def update(self, **settings: Any) -> None:
+        """Change settings for the frames that enter from now on; never waits.
+
+        Raises:
+            ConfigError: unknown name or value out of bounds; nothing has changed.
+        """
+        with self._updates_lock:
+            self._config = self._config.changed(**settings)
+            self._updates.append(settings)
+
+    def end(self) -> None:
+        """No more input: what is in is finished, and the iteration then ends."""
+        if self._thread is not None:
+            self._input.finish()
+
+    async def close(self) -> None:
+        """Stop at once, in the middle of anything; what is inside is thrown away. May be called again."""
+        self._closed = True
+        if self._thread is None:
+            return
+        self._input.abort()
+        self._output.abort()
+        # The model cannot be interrupted within a step; the loop goes on meanwhile.
+        await asyncio.to_thread(self._thread.join)
+
+    def __aiter__(self) -> AsyncIterator[Frame]:
+        return self
+
+    async def __anext__(self) -> Frame:
+        """The next finished frame.
+
+        Raises:
+            StopAsyncIteration: the input has ended and all is delivered, or the stream was closed.
+            StreamdiffError: the error that ended the stream.
+        """
+        if self._thread is None:
+            raise ClosedError("open the live stream first: async with LiveStream(stream) as live")
+        frame = await self._output.take()
+        if frame is None:
+            self._raise_error()
+            raise StopAsyncIteration
+        now = time.monotonic()
+        with self.metrics.lock:
+            self.metrics.frames_out += 1
+            self.metrics.rate_out.tick(now)
+            if frame.captured is not None:
+                self.metrics.latency.add(now - frame.captured)
+        return frame
+
+    def _open_input(self) -> Channel[Frame]:
+        if self._thread is None or self._closed:
+            raise ClosedError("the live stream is not open: async with LiveStream(stream) as live")
+        return self._input
+
+    def _accept(self, frame: Frame | Any) -> Frame:
+        now = time.monotonic()
+        with self.metrics.lock:
+            if not isinstance(frame, Frame):
+                frame = Frame(to_pixels(frame)[0], index=self._count)
+            self._count += 1
+            self.metrics.frames_in += 1
+            self.metrics.rate_in.tick(now)
+        return frame if frame.captured is not None else replace(frame, captured=now)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # The worker's side.
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self._error = error
+        finally:
+            try:
+                self._stream.reset()
+            except Exception as error:
+                self._error = self._error or error
+            self._input.abort()
+            self._output.finish()
+
+    def _run(self) -> None:
+        failures = 0
+        while (frame := self._input.take_blocking()) is not None:
+            try:
+                self._apply_updates()
+                started = time.monotonic()
+                finished = self._stream.push(frame)
+                elapsed = time.monotonic() - started
+            except Exception as error:
+                failures += 1
+                with self.metrics.lock:
+                    self.metrics.failed += 1
+                if self._policy is Policy.lossless or failures >= MOST_FAILURES:
+                    raise
+                log.error("frame %d was lost: %s", frame.index, error)
+                continue
+            failures = 0
+            with self.metrics.lock:
+                self.metrics.model.add(elapsed)
+            if not self._deliver(finished):
+                return
+        self._deliver(self._stream.flush())
+
+    def _apply_updates(self) -> None:
+        with self._updates_lock:
+            updates, self._updates = self._updates, []
+        for settings in updates:
+            try:
+                self._stream.update(**settings)
+            except Exception as error:
+                # What validates may still not be buildable here; the stream goes on as it was, and says so.
+                log.error("settings %s were not applied: %s", ", ".join(settings), error)
+                self._config = self._stream.config
+
+    def _deliver(self, frames: list[Frame]) -> bool:
+        """Hand frames to the consumer; False when nobody takes them any more."""
+        for frame in frames:
+            if frame.repeated:
+                with self.metrics.lock:
+                    self.metrics.skipped += 1
+            if self._policy is Policy.lossless:
+                if not self._output.put_blocking(frame):
+                    return False
+            elif self._output.offer(frame) is not None:
+                with self.metrics.lock:
+                    self.metrics.dropped_out += 1
+        return True

@@ -1,0 +1,60 @@
+"""Choosing an engine: automatic, forced, refused in one line, and said once."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+import engines.selection
+from engines import EngineError, available, choose
+
+
+def test_a_cpu_gets_openvino() -> None:
+    assert choose(device="cpu").name == "openvino"
+
+
+def test_it_can_be_forced() -> None:
+    runtime = choose("torch", "cpu")
+    assert runtime.name == "torch" and runtime.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "says"),
+    [("tensorflow", None, "known: auto"), ("auto", "toaster", "cpu, cuda"), ("openvino", "meta", "not usable")],
+)
+def test_what_cannot_be_is_refused_in_one_line(name: str, device: str | None, says: str) -> None:
+    with pytest.raises(EngineError, match=says) as caught:
+        choose(name, device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_without_a_card() -> None:
+    with pytest.raises(EngineError, match="not usable on this machine"):
+        choose("torch", "cuda")
+
+
+def test_a_missing_openvino_is_said_and_torch_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engines.selection.importlib.util, "find_spec", lambda name: None)
+    assert choose(device="cpu").name == "torch"
+    assert "pip install openvino" in caplog.text
+    with pytest.raises(EngineError, match="pip install openvino"):
+        choose("openvino", "cpu")
+
+
+def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.selection, "_said", set())
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        choose("torch", "cpu")
+    assert sum("engine:" in record.message for record in caplog.records) == 1
+
+
+def test_available_names_what_is_there() -> None:
+    found = available()
+    assert {c.name for c in found} == {"openvino", "torch"}
+    assert all(c.why for c in found)

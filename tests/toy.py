@@ -1,0 +1,118 @@
+"""A random-weight model of a few thousand parameters: all the mathematics of a real one, none of its cost."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.torch_engine import TorchRuntime
+from streamdiff import Frame, Stream, StreamConfig
+from streamdiff.models.base import Model, Prediction
+
+CHANNELS = 4
+TEXT = (3, 5)
+SIZE = {"width": 64, "height": 64}
+
+
+def alphas_cumprod() -> Tensor:
+    """Stable Diffusion's schedule: scaled linear betas."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+class ToyUnet(nn.Module):
+    """A UNet's signature; the prediction depends on every input, non-linearly, and stays of the order of one."""
+
+    def __init__(self, channels_in: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels_in, 8, 3, padding=1)
+        self.text = nn.Linear(TEXT[0] * TEXT[1], 8)
+        self.out = nn.Conv2d(8, CHANNELS, 3, padding=1)
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        self.calls.append(len(x))
+        condition = self.text(text.flatten(1)) + torch.sin(t.float() / 150)[:, None]
+        return torch.tanh(self.out(torch.tanh(self.mix(x) + condition[:, :, None, None])))
+
+
+class ToyEncoder(nn.Module):
+    """uint8 [F, H, W, 3] to [F, 4, H/8, W/8]: block means of RGB and of their product."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.cat([x, x.prod(1, keepdim=True)], 1)
+        return nn.functional.avg_pool2d(x, 8)
+
+
+class ToyDecoder(nn.Module):
+    """[F, 4, h, w] to uint8 [F, 8 h, 8 w, 3]."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = nn.functional.interpolate(latent[:, :3], scale_factor=8.0, mode="nearest")
+        return ((x + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def tokenize(text: str) -> Tensor:
+    digest = hashlib.sha256(text.encode()).digest()
+    return torch.tensor([list(digest[: TEXT[0]])])
+
+
+class ToyText(nn.Module):
+    def forward(self, ids: Tensor) -> Tensor:
+        steps = torch.arange(1, TEXT[1] + 1)
+        return torch.sin(ids[:, :, None].float() * steps)
+
+
+@dataclass
+class Toy:
+    """A toy model and a hand on its UNet."""
+
+    model: Model
+    unet: ToyUnet
+    runtime: TorchRuntime = field(default_factory=lambda: TorchRuntime("cpu"))
+
+    def stream(self, **settings: object) -> Stream:
+        return Stream(self.model, self.runtime, StreamConfig.make(**{**SIZE, **settings}))
+
+
+_made = 0
+
+
+def toy(prediction: Prediction = "epsilon", image_conditioned: bool = False, seed: int = 0) -> Toy:
+    global _made
+    _made += 1  # a key of its own for each: toys share no engines, so their UNet's calls can be counted
+    torch.manual_seed(seed)
+    unet = ToyUnet(CHANNELS * (2 if image_conditioned else 1)).eval()
+    model = Model(
+        name="toy",
+        key=f"toy-{_made}",
+        prediction=prediction,
+        alphas_cumprod=alphas_cumprod(),
+        latent_channels=CHANNELS,
+        image_conditioned=image_conditioned,
+        text_length=TEXT[0],
+        text_width=TEXT[1],
+        tokenize=tokenize,
+        make_encoder=ToyEncoder,
+        make_decoder=ToyDecoder,
+        make_unet=lambda: unet,
+        make_text_encoder=ToyText,
+        default_size=(64, 64),
+    )
+    return Toy(model, unet)
+
+
+def picture(seed: int, width: int = 64, height: int = 64) -> np.ndarray:
+    """A random picture, uint8 [H, W, 3], with structure at the scale of a latent pixel."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    return np.repeat(np.repeat(coarse, 8, 0), 8, 1)
+
+
+def frames(count: int, seed: int = 0) -> list[Frame]:
+    return [Frame(picture(seed * 1000 + i), pts=i / 30, index=i) for i in range(count)]
