@@ -1,9 +1,9 @@
 """Engines: how one network is run. One file for each runtime, behind the protocol of ``engines.base``."""
 
 from engines.base import Engine, Input, Network, Runtime
-from engines.selection import Candidate, available, choose
 from engines.errors import EngineError
 from engines.pool import shared_engine
+from engines.selection import Candidate, available, choose
 
 __all__ = [
     "Candidate",

@@ -10,6 +10,8 @@ import io
 import logging
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,7 +119,7 @@ class OpenVINORuntime:
         module = fold(network.build().eval().requires_grad_(False))
         example = tuple(torch.zeros((1, *i.shape), dtype=i.dtype) for i in network.inputs)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _root_logger_kept():
                 graph: Any = ov.convert_model(module, example_input=example, input=[list(e.shape) for e in example])
             compiled = _core().compile_model(graph, "CPU", options)
         except Exception as error:
@@ -126,6 +128,18 @@ class OpenVINORuntime:
             ) from error
         log.info("built the %s in %.1f s", network.name, time.monotonic() - started)
         return compiled
+
+
+@contextmanager
+def _root_logger_kept() -> Generator[None]:
+    """The converter sets the root logger to its own taste, which would silence the program's other messages."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _first_line(error: BaseException) -> str:

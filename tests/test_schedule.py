@@ -17,7 +17,7 @@ def test_timesteps_fall_within_the_schedule(strength: float, steps: int) -> None
     taus = strength_timesteps(strength, steps)
     assert len(taus) == steps
     assert all(a > b for a, b in zip(taus, taus[1:], strict=False))
-    assert 0 <= taus[-1] and taus[0] <= 999
+    assert taus[-1] >= 0 and taus[0] <= 999
     assert taus[0] == max(steps, round(strength * 1000)) - 1
 
 

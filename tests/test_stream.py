@@ -253,7 +253,9 @@ def test_prompts_are_embedded_once() -> None:
 def test_a_text_to_picture_seed_has_an_effect() -> None:
     """The original ignores the seed when it starts from noise."""
     made = toy()
-    assert not np.array_equal(made.stream(strength=1.0, seed=1)(picture(0)), made.stream(strength=1.0, seed=2)(picture(0)))
+    assert not np.array_equal(
+        made.stream(strength=1.0, seed=1)(picture(0)), made.stream(strength=1.0, seed=2)(picture(0))
+    )
 
 
 def test_from_pretrained_takes_a_model() -> None:

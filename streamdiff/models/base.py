@@ -35,7 +35,7 @@ class Style:
 class Model:
     """A loaded model: facts at hand, networks built only when an engine asks for them.
 
-    Shapes: F pictures of height H and width W; latents [F, C, H/f, W/f] with C ``latent_channels``, f ``latent_stride``.
+    Shapes: F pictures of height H and width W; latents [F, C, H/f, W/f], C ``latent_channels``, f ``latent_stride``.
 
     Attributes:
         name: as the user named it.
@@ -48,7 +48,7 @@ class Model:
         text_length: tokens in a prompt.
         text_width: size of one token's embedding.
         tokenize: text to ids.
-        make_encoder: module, uint8 [F, H, W, 3] RGB to scaled clean latents float32 [F, C, h, w] (the mean, no sampling).
+        make_encoder: module, uint8 [F, H, W, 3] RGB to scaled clean latents float32 [F, C, h, w] (no sampling).
         make_decoder: module, scaled latents [F, C, h, w] to uint8 [F, H, W, 3] RGB.
         make_unet: module, (x [B, C or 2 C, h, w], t int64 [B], text [B, L, D]) to prediction [B, C, h, w].
         make_text_encoder: module, ids int64 [1, L] to float32 [1, L, D].

@@ -1,0 +1,146 @@
+"""LoRA files: checked against the model's weights when it is loaded, fused when a network is built."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from streamdiff.errors import ModelError
+from streamdiff.models.components import Components, first_line
+from streamdiff.models.fingerprint import safetensors_header
+
+log = logging.getLogger("streamdiff.models")
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """A LoRA file and how strongly it is fused."""
+
+    path: Path
+    scale: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str | LoraSpec) -> LoraSpec:
+        """Read "FILE" or "FILE:SCALE".
+
+        Raises:
+            ModelError: the scale is no finite number.
+        """
+        if isinstance(text, LoraSpec):
+            return text
+        path, separator, scale = text.rpartition(":")
+        # "C:\loras\x.safetensors" has a colon and no scale.
+        if not separator or "/" in scale or "\\" in scale or scale.endswith(".safetensors"):
+            return cls(Path(text))
+        try:
+            value = float(scale)
+        except ValueError:
+            raise ModelError(
+                f"--lora {text}: {scale!r} is not a number; write FILE:SCALE, such as x.safetensors:0.8"
+            ) from None
+        if not -10 <= value <= 10:
+            raise ModelError(f"--lora {text}: the scale must lie between -10 and 10")
+        return cls(Path(path), value)
+
+
+def check(spec: LoraSpec, components: Components) -> None:
+    """Make sure that a LoRA belongs to a model.
+
+    Raises:
+        ModelError: missing, unreadable, or it matches no weight, or only weights of other sizes.
+    """
+    if not spec.path.is_file():
+        raise ModelError(f"the LoRA {spec.path} is not there; check the path")
+    safetensors_header(spec.path)
+    targets = {
+        f"{part}.{name.removesuffix('.weight')}": shape
+        for part in ("unet", "text_encoder")
+        for name, shape in components.tensors(part).items()
+        if name.endswith(".weight")
+    }
+    found = matched = misfit = 0
+    for name, tensor in _state(spec, components).items():
+        # The down matrix, [rank, in] or [rank, in, 1, 1]: one of each pair.
+        down = next(
+            (end for end in (".lora_A.weight", ".lora.down.weight", ".lora_down.weight") if name.endswith(end)), None
+        )
+        if down is None:
+            continue
+        found += 1
+        shape = _target(name.removesuffix(down), targets)
+        if shape is None:
+            continue
+        if len(shape) < 2 or shape[1] != tensor.shape[1]:
+            misfit += 1
+        else:
+            matched += 1
+    if not matched:
+        reason = "its sizes are another model's" if misfit else "none of its weights is one of this model's"
+        raise ModelError(f"the LoRA {spec.path} does not fit this model: {reason}")
+    if matched < found:
+        log.warning(
+            "the LoRA %s: %d of %d weights fit this model; the others have no effect", spec.path, matched, found
+        )
+
+
+def fused(components: Components, specs: tuple[LoraSpec, ...]) -> tuple[nn.Module, nn.Module]:
+    """UNet and text encoder with all LoRA files fused in, through diffusers' own loader.
+
+    Raises:
+        ModelError: a file cannot be applied.
+    """
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    unet, text_encoder = components.module("unet"), components.module("text_encoder")
+    pipe: Any = StableDiffusionPipeline(
+        vae=None,  # pyright: ignore[reportArgumentType]
+        text_encoder=text_encoder,  # pyright: ignore[reportArgumentType]
+        tokenizer=None,  # pyright: ignore[reportArgumentType]
+        unet=unet,  # pyright: ignore[reportArgumentType]
+        scheduler=None,  # pyright: ignore[reportArgumentType]
+        safety_checker=None,  # pyright: ignore[reportArgumentType]
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        requires_safety_checker=False,
+    )
+    for spec in specs:
+        try:
+            pipe.load_lora_weights(str(spec.path.parent), weight_name=spec.path.name, local_files_only=True)
+            pipe.fuse_lora(lora_scale=spec.scale)
+            pipe.unload_lora_weights()
+        except Exception as error:
+            raise ModelError(f"the LoRA {spec.path} cannot be applied: {first_line(error)}") from None
+    return unet.eval().requires_grad_(False), text_encoder.eval().requires_grad_(False)
+
+
+def _state(spec: LoraSpec, components: Components) -> dict[str, Any]:
+    """The file's weights under diffusers' names, whatever layout it is in."""
+    from diffusers.configuration_utils import FrozenDict
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    try:
+        state: Any = StableDiffusionPipeline.lora_state_dict(
+            str(spec.path.parent),
+            weight_name=spec.path.name,
+            local_files_only=True,
+            unet_config=FrozenDict(components.config("unet")),
+        )
+    except Exception as error:
+        raise ModelError(f"{spec.path} is not a LoRA that can be read: {first_line(error)}") from None
+    return state[0] if isinstance(state, tuple) else state
+
+
+def _target(name: str, targets: dict[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape of the weight that a LoRA's name stands for, in the spellings of diffusers and peft."""
+    name = name.removesuffix(".lora").replace(".processor", "")
+    name = name.replace("_lora", "").replace(".to_out.weight", ".to_out.0")
+    candidates = [name, f"unet.{name}"]
+    if name.endswith(".to_out"):
+        candidates += [f"{candidate}.0" for candidate in candidates]
+    # transformers 5 dropped the outer "text_model." of CLIP's weights, and files are in either spelling.
+    candidates += [candidate.replace("text_encoder.text_model.", "text_encoder.") for candidate in candidates]
+    candidates += [candidate.replace("text_encoder.", "text_encoder.text_model.", 1) for candidate in candidates]
+    return next((targets[candidate] for candidate in candidates if candidate in targets), None)

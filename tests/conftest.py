@@ -1,0 +1,12 @@
+"""Settings of the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+# Toy networks are far too small to be worth a second thread, and threads that wait for one another are slow when the
+# machine is busy.
+torch.set_num_threads(1)
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
