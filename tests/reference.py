@@ -1,4 +1,4 @@
-"""Sequential denoising of one frame alone, written from the formulas of ALGORITHMS 1 and 2, sharing no code with them."""
+"""Sequential denoising of one frame alone, from the formulas of ALGORITHMS 1 and 2, sharing no code with ours."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -16,7 +18,7 @@ from tests.toy import alphas_cumprod
 def test_timesteps_fall_within_the_schedule(strength: float, steps: int) -> None:
     taus = strength_timesteps(strength, steps)
     assert len(taus) == steps
-    assert all(a > b for a, b in zip(taus, taus[1:], strict=False))
+    assert all(a > b for a, b in pairwise(taus))
     assert taus[-1] >= 0 and taus[0] <= 999
     assert taus[0] == max(steps, round(strength * 1000)) - 1
 

@@ -16,6 +16,9 @@ from streamdiff.models.fingerprint import safetensors_header
 log = logging.getLogger("streamdiff.models")
 
 
+DOWN = (".lora_A.weight", ".lora.down.weight", "_lora.down.weight", ".lora_down.weight")
+
+
 @dataclass(frozen=True)
 class LoraSpec:
     """A LoRA file and how strongly it is fused."""
@@ -65,9 +68,7 @@ def check(spec: LoraSpec, components: Components) -> None:
     found = matched = misfit = 0
     for name, tensor in _state(spec, components).items():
         # The down matrix, [rank, in] or [rank, in, 1, 1]: one of each pair.
-        down = next(
-            (end for end in (".lora_A.weight", ".lora.down.weight", ".lora_down.weight") if name.endswith(end)), None
-        )
+        down = next((end for end in DOWN if name.endswith(end)), None)
         if down is None:
             continue
         found += 1
@@ -134,12 +135,12 @@ def _state(spec: LoraSpec, components: Components) -> dict[str, Any]:
 
 
 def _target(name: str, targets: dict[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The shape of the weight that a LoRA's name stands for, in the spellings of diffusers and peft."""
-    name = name.removesuffix(".lora").replace(".processor", "")
-    name = name.replace("_lora", "").replace(".to_out.weight", ".to_out.0")
-    candidates = [name, f"unet.{name}"]
-    if name.endswith(".to_out"):
-        candidates += [f"{candidate}.0" for candidate in candidates]
+    """The shape of the weight that a LoRA's name stands for, in the spellings of diffusers, peft and kohya."""
+    name = name.replace(".processor.", ".")
+    if ".self_attn." in name:
+        for ours, theirs in (("to_q", "q_proj"), ("to_k", "k_proj"), ("to_v", "v_proj"), ("to_out", "out_proj")):
+            name = name.replace(f".self_attn.{ours}", f".self_attn.{theirs}")
+    candidates = [name, f"unet.{name}", f"{name}.0", f"unet.{name}.0"]
     # transformers 5 dropped the outer "text_model." of CLIP's weights, and files are in either spelling.
     candidates += [candidate.replace("text_encoder.text_model.", "text_encoder.") for candidate in candidates]
     candidates += [candidate.replace("text_encoder.", "text_encoder.text_model.", 1) for candidate in candidates]

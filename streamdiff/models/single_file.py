@@ -13,6 +13,7 @@ from streamdiff.models.fingerprint import safetensors_header
 from streamdiff.models.hub import download
 
 UNET_PREFIX = "model.diffusion_model."
+OUTER = "text_model."
 SD2_TEXT_PREFIX = "cond_stage_model.model."
 CONTEXT = UNET_PREFIX + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
@@ -121,5 +122,14 @@ class SingleFileComponents(Components):
             raise
         except Exception as error:
             raise ModelError(f"the {part} in {self._path} cannot be converted: {first_line(error)}") from None
-        # transformers 5 dropped the outer name of CLIPTextModel; the converters write either.
-        return converted
+        # The converters write the names of transformers 4; version 5 dropped the outer one.
+        return {
+            OUTER + name.removeprefix(OUTER) if _outer_name() else name.removeprefix(OUTER): tensor
+            for name, tensor in converted.items()
+        }
+
+
+def _outer_name() -> bool:
+    import transformers
+
+    return int(transformers.__version__.split(".")[0]) < 5

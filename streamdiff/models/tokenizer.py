@@ -33,6 +33,8 @@ class ClipTokenizer:
         try:
             self._tokenizer = _read(folder)
             pad = _pad_token(folder)
+            # As in transformers: with SD 2's padding, an exclamation mark in a prompt is the padding token.
+            self._tokenizer.add_special_tokens([pad])
             pad_id = self._tokenizer.token_to_id(pad)
         except Exception as error:
             raise ModelError(f"the tokenizer in {folder} cannot be read: {error}") from None
