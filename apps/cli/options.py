@@ -1,0 +1,127 @@
+"""Options that several commands share, and the configuration file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from apps.loading import Choice
+from streamdiff.config import Guidance, StreamConfig
+from streamdiff.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CHOICES = ("model", "vae", "engine", "device", "lora")
+"""What a configuration file may say beside the fields of StreamConfig."""
+
+_STREAM = "What it should look like"
+_MODEL = "What runs it"
+
+
+def _help(name: str) -> str:
+    field = StreamConfig.model_fields[name]
+    # What may be left out (X | None) keeps its description one level further in.
+    inner = (getattr(part, "__metadata__", (None,))[0] for part in getattr(field.annotation, "__args__", ()))
+    return field.description or next((found.description for found in inner if found is not None), "")
+
+
+def _setting(name: str, panel: str = _STREAM, **more: Any) -> Any:
+    return typer.Option(f"--{name.replace('_', '-')}", help=_help(name), rich_help_panel=panel, show_default=False, **more)
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="tiny (inside the package), a diffusers folder, a .safetensors file, or a hub id.",
+        rich_help_panel=_MODEL,
+        show_default="tiny",
+    ),
+]
+Vae = Annotated[
+    str | None, typer.Option("--vae", help="Another VAE: a folder, file or hub id.", rich_help_panel=_MODEL)
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", help="auto, openvino or torch.", rich_help_panel=_MODEL, show_default="auto"),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL, show_default="best")
+]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="FILE:SCALE", help="A LoRA; may be given again.", rich_help_panel=_MODEL),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML with the same names as these options; what stands on the command line wins.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Prompt = Annotated[str | None, _setting("prompt")]
+NegativePrompt = Annotated[str | None, _setting("negative_prompt")]
+Strength = Annotated[float | None, _setting("strength")]
+Steps = Annotated[int | None, _setting("steps")]
+Timesteps = Annotated[str | None, _setting("timesteps", metavar="T,T,…")]
+GuidanceMode = Annotated[Guidance | None, _setting("guidance")]
+GuidanceScale = Annotated[float | None, _setting("guidance_scale")]
+Delta = Annotated[float | None, _setting("delta")]
+Seed = Annotated[int | None, _setting("seed")]
+Width = Annotated[int | None, _setting("width")]
+Height = Annotated[int | None, _setting("height")]
+FrameBufferSize = Annotated[int | None, _setting("frame_buffer_size")]
+SimilarityThreshold = Annotated[float | None, _setting("similarity_threshold")]
+MaxSkip = Annotated[int | None, _setting("max_skip")]
+
+
+def choose(config: Path | None = None, **given: Any) -> Choice:
+    """Combine a configuration file with what was given on the command line, and validate it.
+
+    Args:
+        config: TOML file.
+        given: options by name; None means that it was not given.
+
+    Raises:
+        ConfigError: in one line, what is wrong with them.
+    """
+    said: dict[str, Any] = _read(config) if config is not None else {}
+    said.update({name: value for name, value in given.items() if value is not None and value != []})
+    if isinstance(said.get("timesteps"), str):
+        said["timesteps"] = _numbers(said["timesteps"])
+    named = {name: said.pop(name) for name in CHOICES if name in said}
+    lora = named.pop("lora", ())
+    lora = (lora,) if isinstance(lora, str) else tuple(lora) if isinstance(lora, (list, tuple)) else (lora,)
+    for name, value in [*named.items(), *(("lora", entry) for entry in lora)]:
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{name} = {value!r}: must be text")
+    choice = Choice(**named, lora=lora, settings=said)
+    try:
+        choice.check()
+    except ConfigError as error:
+        raise ConfigError(f"{config}: {error}" if config is not None else str(error)) from None
+    return choice
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"timesteps = {text!r}: whole numbers with commas between them, such as 700,300") from None
