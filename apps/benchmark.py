@@ -18,6 +18,7 @@ from apps.machine import peak_memory_mb
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame, Pixels
 from streamdiff.models.load import TINY
+from streamdiff.models.quiet import quiet
 from streamdiff.stream import Stream
 
 WARM = 10
@@ -149,7 +150,7 @@ def baseline(stream: Stream, name: str, pictures: Sequence[Pixels], steps: Seque
             return pipe(image=images[i % len(images)], num_inference_steps=n)
 
         timed(call, 0, warm=1)
-        whole_step(stream, pictures, 0 + 1)
+        whole_step(stream, pictures, 1)
         ours: list[float] = []
         theirs: list[float] = []
         for i in range(calls):
@@ -234,7 +235,8 @@ def _pipeline(stream: Stream, folder: Path) -> tuple[Callable[..., object], str]
 
     conditioned = stream.model.image_conditioned
     made: Any = StableDiffusionInstructPix2PixPipeline if conditioned else StableDiffusionImg2ImgPipeline
-    pipe = made.from_pretrained(str(folder), safety_checker=None, torch_dtype=torch.float32)
+    with quiet():
+        pipe = made.from_pretrained(str(folder), safety_checker=None, torch_dtype=torch.float32)
     pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     pipe = pipe.to(stream.runtime.device)
     pipe.set_progress_bar_config(disable=True)

@@ -10,6 +10,7 @@ import io
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -119,7 +120,9 @@ class OpenVINORuntime:
         module = fold(network.build().eval().requires_grad_(False))
         example = tuple(torch.zeros((1, *i.shape), dtype=i.dtype) for i in network.inputs)
         try:
-            with torch.inference_mode(), _root_logger_kept():
+            with torch.inference_mode(), _root_logger_kept(), warnings.catch_warnings():
+                # Shapes are static here: what the tracer would like to be dynamic is meant to be fixed.
+                warnings.simplefilter("ignore")
                 graph: Any = ov.convert_model(module, example_input=example, input=[list(e.shape) for e in example])
             compiled = _core().compile_model(graph, "CPU", options)
         except Exception as error:

@@ -11,6 +11,7 @@ from torch import nn
 
 from streamdiff.errors import ModelError
 from streamdiff.models.fingerprint import safetensors_header
+from streamdiff.models.quiet import quiet
 
 PARTS = ("unet", "vae", "text_encoder")
 
@@ -142,9 +143,10 @@ def load_module(folder: Path) -> nn.Module:
     variant = "fp16" if ".fp16." in weight_files(folder)[0].name else None
     dtype = {"dtype" if made.__module__.startswith("transformers") else "torch_dtype": torch.float32}
     try:
-        module: Any = made.from_pretrained(
-            str(folder), use_safetensors=True, variant=variant, local_files_only=True, **dtype
-        )
+        with quiet():
+            module: Any = made.from_pretrained(
+                str(folder), use_safetensors=True, variant=variant, local_files_only=True, **dtype
+            )
     except Exception as error:
         raise ModelError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from None
     return module.float().eval().requires_grad_(False)

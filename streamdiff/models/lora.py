@@ -12,6 +12,7 @@ from torch import nn
 from streamdiff.errors import ModelError
 from streamdiff.models.components import Components, first_line
 from streamdiff.models.fingerprint import safetensors_header
+from streamdiff.models.quiet import quiet
 
 log = logging.getLogger("streamdiff.models")
 
@@ -109,9 +110,10 @@ def fused(components: Components, specs: tuple[LoraSpec, ...]) -> tuple[nn.Modul
     )
     for spec in specs:
         try:
-            pipe.load_lora_weights(str(spec.path.parent), weight_name=spec.path.name, local_files_only=True)
-            pipe.fuse_lora(lora_scale=spec.scale)
-            pipe.unload_lora_weights()
+            with quiet():
+                pipe.load_lora_weights(str(spec.path.parent), weight_name=spec.path.name, local_files_only=True)
+                pipe.fuse_lora(lora_scale=spec.scale)
+                pipe.unload_lora_weights()
         except Exception as error:
             raise ModelError(f"the LoRA {spec.path} cannot be applied: {first_line(error)}") from None
     return unet.eval().requires_grad_(False), text_encoder.eval().requires_grad_(False)

@@ -1,0 +1,123 @@
+"""The embedded model, for real: its prompts are followed, its engine agrees with PyTorch, every mode and size runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+
+from streamdiff import Frame, Guidance, Stream
+from streamdiff.models.load import TINY
+
+pytestmark = pytest.mark.skipif(
+    not (TINY / "model_index.json").is_file(), reason="the embedded model's weights are not there"
+)
+
+
+@cache
+def photograph() -> np.ndarray:
+    data = pytest.importorskip("skimage.data")
+    return cv2.resize(data.astronaut()[:400, 60:460], (256, 256), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture(scope="module")
+def stream() -> Iterator[Stream]:
+    with Stream.from_pretrained("tiny", device="cpu", prompt="photo", width=256, height=256) as made:
+        yield made
+
+
+def styled(stream: Stream, prompt: str, **settings: object) -> np.ndarray:
+    stream.reset()
+    stream.update(**{"steps": 1, "strength": 0.5, "guidance": "none", "prompt": prompt, **settings})
+    return (stream.push(Frame(photograph())) + stream.flush())[0].pixels
+
+
+def hsv(picture: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2HSV).astype(float)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the two pictures' edges: how much of the structure is kept."""
+    edges = [
+        cv2.Laplacian(cv2.GaussianBlur(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), (0, 0), 2), cv2.CV_32F) for p in (a, b)
+    ]
+    return abs(float(np.corrcoef(edges[0].ravel(), edges[1].ravel())[0, 1]))
+
+
+def test_prompts_are_followed(stream: Stream) -> None:
+    photo = styled(stream, "photo")
+    assert float(np.abs(photo.astype(float) - photograph()).mean()) < 16
+    sketch = styled(stream, "pencil sketch")
+    assert hsv(sketch)[..., 1].mean() < 0.5 * hsv(photo)[..., 1].mean()  # graphite has no colour
+    assert sketch.mean() > photo.mean() + 20  # on white paper
+    neon = styled(stream, "neon")
+    assert np.median(neon) < 70  # a dark room
+    assert hsv(neon)[..., 2].max() > 150  # with bright lines
+    comic = styled(stream, "comic book")
+    assert comic.std() > 1.05 * photo.std()  # ink and flat bright colour
+    assert hsv(styled(stream, "oil painting"))[..., 1].mean() > hsv(photo)[..., 1].mean()
+
+
+def test_no_two_styles_look_alike(stream: Stream) -> None:
+    pictures = {s.name: styled(stream, s.prompt).astype(float) for s in stream.model.styles}
+    for a in pictures:
+        for b in pictures:
+            if a < b:
+                assert float(np.abs(pictures[a] - pictures[b]).mean()) > 4, (a, b)
+
+
+def test_words_around_a_style_lead_to_it(stream: Stream) -> None:
+    sketch, neon = (styled(stream, prompt).astype(float) for prompt in ("pencil sketch", "neon"))
+    other = styled(stream, "a pencil drawing of a woman").astype(float)
+    assert np.abs(other - sketch).mean() < 0.5 * np.abs(other - neon).mean()
+
+
+def test_strength_is_freedom_from_the_input(stream: Stream) -> None:
+    # The same picture with more freedom keeps less of itself.
+    kept = [correlation(styled(stream, "oil painting", strength=s), photograph()) for s in (0.2, 0.95)]
+    assert kept[0] > kept[1]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_steps(stream: Stream, steps: int) -> None:
+    picture = styled(stream, "watercolor", steps=steps)
+    assert correlation(picture, photograph()) > 0.4
+
+
+@pytest.mark.parametrize("mode", list(Guidance))
+def test_every_guidance_mode_gives_a_picture(stream: Stream, mode: Guidance) -> None:
+    plain = styled(stream, "oil painting").astype(float)
+    guided = styled(
+        stream, "oil painting", guidance=mode, guidance_scale=1.5, negative_prompt="photo", steps=2, strength=0.6
+    )
+    assert correlation(guided, photograph()) > 0.3
+    assert np.abs(guided - plain).mean() < 80
+
+
+def test_openvino_agrees_with_torch(stream: Stream) -> None:
+    with Stream.from_pretrained("tiny", engine="torch", device="cpu", width=256, height=256) as reference:
+        for prompt in ("pencil sketch", "neon"):
+            a, b = styled(stream, prompt).astype(float), styled(reference, prompt).astype(float)
+            psnr = 10 * np.log10(255**2 / np.mean((a - b) ** 2))
+            # bf16 against fp32 through three networks.
+            assert psnr > 33, psnr
+
+
+def test_a_size_that_is_no_power_of_two() -> None:
+    with Stream.from_pretrained("tiny", engine="torch", device="cpu", prompt="neon", width=200, height=136) as odd:
+        assert odd(photograph()).shape == (136, 200, 3)
+
+
+@pytest.mark.parametrize("prompt", ["", "qwertz uiop", "word " * 2_000, "日本語 🎨", "\x00"])
+def test_any_text_gives_a_picture(stream: Stream, prompt: str) -> None:
+    assert styled(stream, prompt).std() > 10
+
+
+def test_a_still_picture_stays_still(stream: Stream) -> None:
+    first = styled(stream, "oil painting", guidance="self", guidance_scale=1.3)
+    for _ in range(60):
+        last = stream.push(Frame(photograph()))[0].pixels
+    assert np.array_equal(first, last)
