@@ -1,0 +1,136 @@
+"""Stage 6: write the averaged weights as a diffusers folder in fp16, with styles.json and the model card."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from diffusers import StableDiffusionInstructPix2PixPipeline
+
+from .card import model_card
+from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
+from .data import write_json
+from .encode import load_vae
+from .evaluate import FIGURES
+from .loop import load_checkpoint
+from .sampler import Sampler
+from .styles import STYLES
+from .train_vae import CHECKPOINT as VAE_CHECKPOINT
+from .unet import build_scheduler
+from .vae import max_difference, to_autoencoder_tiny
+
+LIMIT_MB = 45.0
+TOLERANCE = 1e-5
+
+
+def sources(data: Path) -> list[tuple[str, str, int]]:
+    """Collections the photographs come from: (repository or package, licence, photographs)."""
+    table = data / "LICENSES.tsv"
+    if not table.exists():
+        return []
+    count: Counter[tuple[str, str]] = Counter()
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            source = next(v for k, v in row.items() if k.startswith("source"))
+            if row["file"].startswith("photos/"):
+                count[(source.split("@")[0].split(" : ")[0].strip(), row["licence"].strip())] += 1
+    return [(name, licence, n) for (name, licence), n in count.most_common()]
+
+
+def add_slow_tokenizer_files(folder: Path) -> None:
+    """Write vocab.json and merges.txt beside tokenizer.json, for loaders that want the older pair."""
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    write_json(folder / "vocab.json", model["vocab"])
+    pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(pairs) + "\n", encoding="utf-8")
+
+
+def replace_files(source: Path, target: Path) -> None:
+    """Move every file of `source` over its namesake in `target`, each in one atomic step; other files stay."""
+    files = [p for p in source.rglob("*") if p.is_file()]
+    for path in files:
+        (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        path.replace(target / path.relative_to(source))
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every weight file, by its path in the folder."""
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def build(work: Path, config: Config, config_file: Path, folder: Path) -> dict[str, Any]:
+    """Write the diffusers folder; returns facts for the card."""
+    sampler = Sampler(work, config, config_file)
+    vae = load_vae(work, config_file)
+    tiny = to_autoencoder_tiny(vae, config.vae)
+    difference = max_difference(vae, tiny)
+    if difference > TOLERANCE:
+        raise RuntimeError(f"the exported autoencoder differs from the trained one by {difference:.2e}")
+    half = torch.float16
+    pipeline = StableDiffusionInstructPix2PixPipeline(
+        vae=tiny.to(half),
+        text_encoder=sampler.model.text.cpu().to(half),
+        tokenizer=sampler.model.tokenizer,
+        unet=sampler.model.unet.cpu().to(half),
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    add_slow_tokenizer_files(folder / "tokenizer")
+    vae_state = load_checkpoint(work / VAE_CHECKPOINT) or {}
+    return {
+        "pairs": sampler.pairs,
+        "unet_minutes": sampler.seconds / 60,
+        "vae_minutes": float(vae_state.get("seconds", 0)) / 60,
+        "vae_figures": vae_state.get("figures", {}),
+        "vae_difference": difference,
+        "parameters": {
+            name: sum(p.numel() for p in getattr(pipeline, name).parameters())
+            for name in ("unet", "vae", "text_encoder")
+        },
+    }
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
+    data: Annotated[Path, typer.Option(help="folder of photographs, for the credits")] = DEFAULT_DATA,
+    out: Annotated[Path, typer.Option(help="the model's folder")] = DEFAULT_OUT,
+    config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
+) -> None:
+    """Export the model; the folder always holds whole files, so others may load it meanwhile."""
+    config = load_config(config_file)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+    try:
+        facts = build(work, config, config_file, folder)
+        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+        if size > LIMIT_MB:
+            raise RuntimeError(f"the model is {size:.1f} MB, more than {LIMIT_MB} MB")
+        styles = [{"name": n, "prompt": s.prompt, "synonyms": list(s.synonyms)} for n, s in STYLES.items()]
+        write_json(folder / "styles.json", {"version": config.version, "styles": styles})
+        write_json(folder / "checksums.json", {"version": config.version, "sha256": checksums(folder)})
+        measured = json.loads((work / FIGURES).read_text()) if (work / FIGURES).exists() else {}
+        card = model_card(config, facts, measured, sources(data), size)
+        (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        replace_files(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"wrote {out}: {size:.1f} MB, {facts['pairs']} pairs, autoencoder difference {facts['vae_difference']:.1e}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
