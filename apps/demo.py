@@ -26,9 +26,7 @@ def demo(
         Path | None, typer.Option("--input", help="A video or picture of your own; else photographs, panned over.")
     ] = None,
     out_dir: Annotated[Path, typer.Option("--out-dir", help="Folder for what is made.")] = Path("demo-output"),
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", help="May be given again: they take turns.")
-    ] = None,
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="May be given again: they take turns.")] = None,
     every: Annotated[float, typer.Option("--every", help="Seconds between changes of prompt.", min=0.1)] = 1.5,
     strength: options.Strength = None,
     steps: options.Steps = None,

@@ -35,7 +35,8 @@ def cpu_name() -> str:
     if sys.platform == "darwin":
         import subprocess
 
-        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        words = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        asked = subprocess.run(words, capture_output=True, text=True, check=False)
         if asked.returncode == 0 and asked.stdout.strip():
             return asked.stdout.strip()
     return platform.processor() or platform.machine() or "unknown"
@@ -49,10 +50,7 @@ def cpu_flags() -> list[str]:
 
 def cores() -> int:
     """Cores this process may use: a container or a mask may allow fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
-    else:
-        allowed = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_cores()
     return max(1, min(allowed, quota)) if quota is not None else allowed
 

@@ -17,7 +17,8 @@ def about_prompt(model: Model, prompt: str) -> list[str]:
     notes: list[str] = []
     if not prompt.strip():
         if model.styles:
-            notes.append(f"no prompt was given; try --prompt {model.styles[0].prompt!r} (streamdiff styles lists all)")
+            # The first style is the photograph itself: what no prompt gives already.
+            notes.append(f"no prompt was given; try --prompt {model.styles[-1].prompt!r} (streamdiff styles lists all)")
         return notes
     if model.styles and not _known(model, prompt):
         shown = " ".join(prompt.split())

@@ -32,7 +32,10 @@ def guarded(program: Callable[[], Any]) -> int:
     _stop_cleanly()
     try:
         result = program()
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            error_line("interrupted")
+        return code
     except _Stopped as stop:
         error_line("stopped")
         return 128 + stop.signal

@@ -40,9 +40,7 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show what is logged, and where an error comes from.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show what is logged, and where an error comes from.")] = False,
 ) -> None:
     """Options of all commands."""
     if debug:

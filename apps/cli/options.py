@@ -32,7 +32,8 @@ def _help(name: str) -> str:
 
 
 def _setting(name: str, panel: str = _STREAM, **more: Any) -> Any:
-    return typer.Option(f"--{name.replace('_', '-')}", help=_help(name), rich_help_panel=panel, show_default=False, **more)
+    flag = f"--{name.replace('_', '-')}"
+    return typer.Option(flag, help=_help(name), rich_help_panel=panel, show_default=False, **more)
 
 
 Model = Annotated[

@@ -23,8 +23,15 @@ def waiting(text: str) -> Iterator[None]:
 @contextmanager
 def progress(text: str, total: int | None) -> Iterator[Callable[[Any], None]]:
     """A bar with frames per second and the time left; gives the function to call after each frame."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     class Rate(ProgressColumn):

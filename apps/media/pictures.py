@@ -98,7 +98,7 @@ def open_picture(path: Path) -> PictureReader | None:
         raise MediaError(f"{path}: the picture is too large ({reason(error)})") from error
     except Image.UnidentifiedImageError:
         return None
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, OSError) as error:  # metadata at the end of a file that has no end
         raise MediaError(f"{path}: the picture is damaged or cut short ({reason(error)})") from error
 
 

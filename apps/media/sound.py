@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 from av.error import FFmpegError
 
 from apps.media.atomic import reason
@@ -54,10 +53,10 @@ class SoundTrack:
             self._next = None
             if packet is None:
                 return
-            if limit is not None and packet.dts is not None:
-                if float(packet.dts * packet.time_base - self._start) > limit:
-                    self._next = packet
-                    return
+            time = None if packet.dts is None else float(packet.dts * packet.time_base - self._start)
+            if limit is not None and time is not None and time > limit:
+                self._next = packet
+                return
             self._write(packet)
 
     def finish(self) -> None:

@@ -52,7 +52,7 @@ class BatchMaker:
         self.weights = self._style_weights()
 
     def _style_weights(self, sample: int = 64) -> dict[str, float]:
-        """Weight of a style in the loss: styles that differ little from the photograph count more, so that all are learned."""
+        """Weight of a style in the loss: those that differ little from the photograph count more."""
         rows, crops = zip(*self.items[:sample], strict=True)
         index = (list(rows), list(crops))
         photo = self.arrays[PHOTO][index].astype(np.float32)

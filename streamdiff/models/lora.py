@@ -95,17 +95,16 @@ def fused(components: Components, specs: tuple[LoraSpec, ...]) -> tuple[nn.Modul
     Raises:
         ModelError: a file cannot be applied.
     """
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-
+    pipeline = _pipeline_class()
     unet, text_encoder = components.module("unet"), components.module("text_encoder")
-    pipe: Any = StableDiffusionPipeline(
-        vae=None,  # pyright: ignore[reportArgumentType]
-        text_encoder=text_encoder,  # pyright: ignore[reportArgumentType]
-        tokenizer=None,  # pyright: ignore[reportArgumentType]
-        unet=unet,  # pyright: ignore[reportArgumentType]
-        scheduler=None,  # pyright: ignore[reportArgumentType]
-        safety_checker=None,  # pyright: ignore[reportArgumentType]
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+    pipe: Any = pipeline(
+        vae=None,
+        text_encoder=text_encoder,
+        tokenizer=None,
+        unet=unet,
+        scheduler=None,
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
     for spec in specs:
@@ -122,18 +121,25 @@ def fused(components: Components, specs: tuple[LoraSpec, ...]) -> tuple[nn.Modul
 def _state(spec: LoraSpec, components: Components) -> dict[str, Any]:
     """The file's weights under diffusers' names, whatever layout it is in."""
     from diffusers.configuration_utils import FrozenDict
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     try:
-        state: Any = StableDiffusionPipeline.lora_state_dict(
-            str(spec.path.parent),
-            weight_name=spec.path.name,
-            local_files_only=True,
-            unet_config=FrozenDict(components.config("unet")),
-        )
+        with quiet():
+            state: Any = _pipeline_class().lora_state_dict(
+                str(spec.path.parent),
+                weight_name=spec.path.name,
+                local_files_only=True,
+                unet_config=FrozenDict(components.config("unet")),
+            )
     except Exception as error:
         raise ModelError(f"{spec.path} is not a LoRA that can be read: {first_line(error)}") from None
     return state[0] if isinstance(state, tuple) else state
+
+
+def _pipeline_class() -> Any:
+    # Importing a pipeline has transformers advise about packages that are not needed here.
+    with quiet():
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    return StableDiffusionPipeline
 
 
 def _target(name: str, targets: dict[str, tuple[int, ...]]) -> tuple[int, ...] | None:

@@ -15,7 +15,8 @@ from streamdiff.models.tokenizer import ClipTokenizer
 from tests.models.toys import make_folder
 
 TEXTS = [
-    "", " ", "a cat", "The CAT's oil   painting\n\tat night", "don't we'll I'm", "naïve café ÀÉ", "日本語 ukiyo-e 浮世絵",
+    "", " ", "a cat", "The CAT's oil   painting\n\tat night", "don't we'll I'm", "naïve café ÀÉ",
+    "日本語 ukiyo-e 浮世絵",
     "🎨🖌️ art!!! 123 4th",
     "x" * 10_000, "word " * 2_000, "<|endoftext|> after", "\x00\x7f\u200b", "½ ﬁ Ⅷ e\u0301",
 ]  # fmt: skip

@@ -43,26 +43,41 @@ def make_single_file(path: Path, kind: str, folder: Path) -> Path:
     return path
 
 
-def make_lora(path: Path, folder: Path, form: str = "peft", seed: int = 0, rank: int = 2) -> Path:
-    """A LoRA on the attention of the folder's UNet, in peft's or kohya's layout."""
+def make_lora(
+    path: Path,
+    folder: Path,
+    form: str = "peft",
+    seed: int = 0,
+    rank: int = 2,
+    parts: tuple[str, ...] = ("unet",),
+    alpha: float = 1.0,
+) -> Path:
+    """A LoRA for a folder, in peft's or kohya's layout.
+
+    Parts: "unet", "text" (attention of both), "conv" (the UNet's 3x3 and 1x1 convolutions, as LoCon trains them).
+    """
     generator = torch.Generator().manual_seed(seed)
     weights: dict[str, Tensor] = {}
-    unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    for name, value in unet.items():
-        module = name.removesuffix(".weight")
-        if not module.endswith(("to_q", "to_k", "to_v", "to_out.0")):
-            continue
-        down = torch.randn(rank, value.shape[1], generator=generator) * 0.3
-        up = torch.randn(value.shape[0], rank, generator=generator) * 0.3
+
+    def pair(prefix: str, value: Tensor, kohya: str) -> None:
+        down = torch.randn(rank, *value.shape[1:], generator=generator) * 0.3
+        up = torch.randn(value.shape[0], rank, *(1 for _ in value.shape[2:]), generator=generator) * 0.3
         if form == "kohya":
-            base = "lora_unet_" + module.replace(".", "_")
-            weights |= {
-                f"{base}.lora_down.weight": down,
-                f"{base}.lora_up.weight": up,
-                f"{base}.alpha": torch.tensor(1.0),
-            }
+            weights.update({f"{kohya}.lora_down.weight": down, f"{kohya}.lora_up.weight": up})
+            weights[f"{kohya}.alpha"] = torch.tensor(alpha)
         else:
-            weights |= {f"unet.{module}.lora_A.weight": down, f"unet.{module}.lora_B.weight": up}
+            weights.update({f"{prefix}.lora_A.weight": down, f"{prefix}.lora_B.weight": up})
+
+    for name, value in load_file(folder / "unet" / "diffusion_pytorch_model.safetensors").items():
+        module = name.removesuffix(".weight")
+        attention = module.endswith(("to_q", "to_k", "to_v", "to_out.0"))
+        conv = value.ndim == 4 and module.endswith(("conv1", "conv2", "proj_in", "proj_out"))
+        if ("unet" in parts and attention) or ("conv" in parts and conv):
+            pair(f"unet.{module}", value, "lora_unet_" + module.replace(".", "_"))
+    for name, value in load_file(folder / "text_encoder" / "model.safetensors").items() if "text" in parts else ():
+        module = name.removesuffix(".weight").removeprefix("text_model.")
+        if value.ndim == 2 and module.endswith(("q_proj", "k_proj", "v_proj", "out_proj")):
+            pair(f"text_encoder.text_model.{module}", value, "lora_te_text_model_" + module.replace(".", "_"))
     save_file(weights, path)
     return path
 
