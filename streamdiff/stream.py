@@ -235,15 +235,20 @@ class Stream:
         model, device = self.model, self.runtime.device
         plan = plan_of(config, model.alphas_cumprod, model.prediction)
         size = config.width, config.height
-        if before is not None and size == (before.config.width, before.config.height):
+        same_size = before is not None and size == (before.config.width, before.config.height)
+        if before is not None and same_size:
             engines = before.engines
         else:
             networks = model.encoder(*size), model.unet(*size), model.decoder(*size)
             engines = Engines(*(shared_engine(self.runtime, network) for network in networks))
+        if before is not None and same_size and (config.seed, len(plan)) == (before.config.seed, len(before.plan)):
+            noise = before.terms.noise  # a change of prompt draws nothing
+        else:
+            noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(device)
         terms = Terms(
             text=self._conditioning.embed(config.prompt),
             negative=self._conditioning.embed(config.negative_prompt),
-            noise=slot_noise(config.seed, plan, model.latent_shape(*size)).to(device),
+            noise=noise,
             guidance=config.guidance_in_use,
             scale=config.guidance_scale,
             delta=config.delta,
