@@ -1,4 +1,4 @@
-"""The house: apps -> streamdiff -> engines, never backwards; and an import of the library that costs next to nothing."""
+"""The house: apps -> streamdiff -> engines, never backwards; and importing the library costs next to nothing."""
 
 from __future__ import annotations
 
