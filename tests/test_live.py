@@ -104,6 +104,8 @@ async def test_a_slow_consumer_gets_the_newest() -> None:
         for frame in frames(30):
             live.push(frame)
             await asyncio.sleep(0.01)
+        while live.metrics.model.count + live.metrics.dropped_in < 30:
+            await asyncio.sleep(0.01)  # until the model has seen the last of them
         first = await anext(live)
         assert first.index >= 27
         assert live.metrics.dropped_out > 0
