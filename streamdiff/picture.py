@@ -54,6 +54,15 @@ def cover(pixels: Pixels, width: int, height: int) -> Pixels:
     return np.asarray(cv2.resize(part, (width, height), interpolation=method), dtype=np.uint8)
 
 
+def on_white(rgba: Pixels) -> Pixels:
+    """Lay a picture with an alpha channel, uint8 [H, W, 4], on white, as a page would show it."""
+    alpha = rgba[:, :, 3:].astype(np.uint16)
+    if int(alpha.min()) == 255:
+        return np.ascontiguousarray(rgba[:, :, :3])
+    mixed = rgba[:, :, :3] * alpha + (255 - alpha) * np.uint16(255)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
 def _from_array(array: Any) -> Pixels:
     if np.issubdtype(array.dtype, np.floating):
         if array.size and not np.isfinite(array).all():
@@ -65,7 +74,7 @@ def _from_array(array: Any) -> Pixels:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
         raise PictureError(f"expected an array [height, width, 3], given the shape {list(array.shape)}")
-    return np.ascontiguousarray(array[:, :, :3])
+    return on_white(array) if array.shape[2] == 4 else np.ascontiguousarray(array)
 
 
 def _from_torch(tensor: Any) -> tuple[Pixels, Callable[[Pixels], Any]]:
@@ -90,7 +99,13 @@ def _from_pil(image: Any) -> tuple[Pixels, Callable[[Pixels], Any]]:
     from PIL import Image, ImageOps
 
     upright = ImageOps.exif_transpose(image) or image
-    if upright.mode.startswith("I;16") or upright.mode == "I":
+    mode = upright.mode
+    if mode.startswith("I"):
+        # 16 bits, in a mode of 16 or of 32: all 65,536 levels to 256.
         wide: Any = np.asarray(upright)
-        upright = Image.fromarray((wide.astype(np.float32) / 257).clip(0, 255).round().astype(np.uint8))
-    return _from_array(np.asarray(upright.convert("RGB"))), Image.fromarray
+        pixels = _from_array((wide.astype(np.float32) / 257).clip(0, 255).round().astype(np.uint8))
+    elif "A" in mode or "a" in mode or "transparency" in upright.info:
+        pixels = on_white(np.asarray(upright.convert("RGBA")))
+    else:
+        pixels = _from_array(np.asarray(upright.convert("RGB")))
+    return pixels, Image.fromarray

@@ -53,6 +53,15 @@ def test_pil_modes(mode: str) -> None:
         assert int(np.abs(pixels.astype(int) - 128).max()) <= 1
 
 
+def test_transparency_is_laid_on_white() -> None:
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:2, :, 3] = 255
+    rgba[2, :, 3] = 128
+    for given_picture in (rgba, Image.fromarray(rgba)):
+        pixels, _ = to_pixels(given_picture)
+        assert pixels[:2].max() == 0 and pixels[3].min() == 255 and (pixels[2] == 127).all()
+
+
 def test_a_turned_photograph_stands_upright() -> None:
     image = Image.fromarray(RGB)
     exif = image.getexif()

@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from streamdiff.frame import Pixels
+from streamdiff.picture import on_white
 
 # Numbers, not PyAV's enums: their members changed between its versions. libswscale's names of the matrices:
 BT709 = 1
@@ -22,9 +23,6 @@ HD_HEIGHT = 720
 
 # AVColorSpace, as frames carry it, to libswscale's matrices.
 _MATRIX = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: BT2020, 10: BT2020}
-
-BACKGROUND = 255
-"""Transparent parts are shown on white, as a page would show them."""
 
 
 def upright_rgb(frame: av.VideoFrame, aspect: float = 1.0) -> Pixels:
@@ -74,15 +72,6 @@ def encoder_colours(height: int) -> dict[str, int]:
     # AVColorSpace / primaries / transfer: 1 is BT.709 in all three, 6 is SMPTE 170M, the 525-line BT.601.
     standard = 1 if height >= HD_HEIGHT else 6
     return {"colorspace": standard, "color_primaries": standard, "color_trc": standard, "color_range": LIMITED}
-
-
-def on_white(rgba: Pixels) -> Pixels:
-    """Lay a picture with an alpha channel, uint8 [height, width, 4], on white."""
-    alpha = rgba[:, :, 3:].astype(np.uint16)
-    if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(rgba[:, :, :3])
-    mixed = rgba[:, :, :3] * alpha + (255 - alpha) * np.uint16(BACKGROUND)
-    return ((mixed + 127) // 255).astype(np.uint8)
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:

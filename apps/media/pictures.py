@@ -9,13 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from apps.media.atomic import AtomicFile, reason
-from apps.media.colour import on_white
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame, Pixels
+from streamdiff.picture import to_pixels
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Read by Pillow, which knows their orientation and colour types best; all else is FFmpeg's."""
@@ -72,7 +71,7 @@ class PictureReader:
         for index in range(self.frames or 0):
             try:
                 self._image.seek(index)
-                pixels = _pixels(self._image)
+                pixels, _ = to_pixels(self._image)
             except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
                 raise MediaError(f"{self.path}: the picture is damaged or cut short ({reason(error)})") from error
             milliseconds = float(self._image.info.get("duration") or 100)
@@ -139,19 +138,3 @@ def _formats() -> list[str]:
 def _pictures(image: Image.Image) -> int:
     # The further pages of a TIFF or of a phone's MPO are not a film.
     return int(getattr(image, "n_frames", 1)) if image.format in MOVING else 1
-
-
-def _pixels(image: Image.Image) -> Pixels:
-    upright = ImageOps.exif_transpose(image) or image
-    mode = upright.mode
-    if mode.startswith("I"):
-        # 16 bits, in a mode of 16 or of 32: all 65,536 levels to 256.
-        wide = np.asarray(upright).astype(np.float32)
-        grey = (wide / 257).round().clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if mode == "F":
-        grey = (np.nan_to_num(np.asarray(upright)).clip(0, 1) * 255).round().astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if "A" in mode or "a" in mode or "transparency" in upright.info:
-        return on_white(np.asarray(upright.convert("RGBA")))
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB")))
