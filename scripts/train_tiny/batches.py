@@ -72,10 +72,10 @@ class BatchMaker:
             raise RuntimeError("no latents yet: run encode first")
 
     def _timesteps(self, count: int) -> NDArray[np.int64]:
-        """Two thirds uniform, the rest around the middle, where one-step use is commonest."""
+        """Half uniform, the rest around the middle, where one-step use is commonest."""
         uniform = self.rng.uniform(10, 999, count)
         middle = np.clip(self.rng.normal(500, 140, count), 10, 999)
-        return np.where(self.rng.random(count) < 0.65, uniform, middle).astype(np.int64)
+        return np.where(self.rng.random(count) < 0.5, uniform, middle).astype(np.int64)
 
     def _degrade(self, condition: Tensor, timestep: Tensor) -> Tensor:
         """Blur, noise or drop some conditions, the more often the noisier the timestep."""
@@ -101,13 +101,15 @@ class BatchMaker:
         Quarters begin at even places, so that a screen of 16 pixels keeps its phase against the denoiser's own grid.
         """
         names, c = list(STYLES), self.config
+        shares = np.array([style.share for style in STYLES.values()])
+        chosen = self.rng.choice(len(names), count, p=shares / shares.sum())
         photo, base, goal = [], [], []
         prompts: list[str] = []
         share = np.zeros(count, np.float32)
         weight = np.ones(count, np.float32)
         for i in range(count):
             row, k = self.items[int(self.rng.integers(len(self.items)))]
-            name = names[int(self.rng.integers(len(names)))]
+            name = names[int(chosen[i])]
             size = self.arrays[PHOTO].shape[-1]
             y, x = (2 * int(v) for v in self.rng.integers(0, size // 4 + 1, 2)) if small else (0, 0)
             side = size // 2 if small else size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,36 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+class FreeCores:
+    """Keeps the number of compute threads at the cores that nobody else uses (Linux; elsewhere it does nothing).
+
+    Two threads that wait for one another on a core that is taken are far slower than one thread.
+    """
+
+    STAT = Path("/proc/stat")
+
+    def __init__(self, every: float = 4.0) -> None:
+        self.every = every
+        self.cores = os.cpu_count() or 1
+        self._last = self._read()
+
+    def _read(self) -> tuple[float, float, float]:
+        """Now, busy seconds of the whole machine, and of this process."""
+        if not self.STAT.exists():
+            return time.monotonic(), 0.0, 0.0
+        user, nice, system, _idle, _wait, irq, softirq, steal = map(float, self.STAT.read_text().split()[1:9])
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        own = os.times()
+        return time.monotonic(), busy, own.user + own.system
+
+    def adapt(self) -> None:
+        """Look again if it is time, and set the number of threads."""
+        now, busy, own = self._read()
+        seconds = now - self._last[0]
+        if seconds < self.every or not self.STAT.exists():
+            return
+        others = (busy - self._last[1] - (own - self._last[2])) / seconds
+        self._last = (now, busy, own)
+        torch.set_num_threads(max(1, int(self.cores - others + 0.4)))

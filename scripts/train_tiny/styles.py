@@ -42,6 +42,7 @@ class Style:
     prompt: str
     filter: Callable[[Plane], Plane]
     synonyms: tuple[str, ...]
+    share: float = 1.0  # how often it is drawn in training, against the others
 
     def stylise(self, picture: Picture, rng: np.random.Generator) -> Picture:
         """uint8 RGB [H, W, 3] -> the same, stylised. `rng` is for filters of chance; today's have none."""
@@ -242,6 +243,7 @@ _ALL = (
             "real life",
             "natural",
         ),
+        share=0.6,
     ),
     Style(
         "pencil sketch",
@@ -252,41 +254,51 @@ _ALL = (
         "oil painting",
         oil_painting,
         ("oil on canvas", "oil paint", "classical painting", "thick paint", "impasto", "painting"),
+        share=1.0,
     ),
     Style(
         "watercolor",
         watercolor,
         ("watercolour", "watercolor painting", "aquarelle", "water colours", "wash painting"),
+        share=1.0,
     ),
     Style(
         "comic book",
         comic_book,
         ("comic", "comics", "graphic novel", "cartoon", "superhero comic", "halftone comic"),
+        share=1.5,
     ),
     Style(
         "van gogh",
         van_gogh,
         ("starry night", "vincent van gogh", "post-impressionism", "vangogh", "swirling brush strokes"),
+        share=3.0,
     ),
     Style(
         "ukiyo-e",
         ukiyo_e,
         ("japanese woodblock print", "hokusai", "woodblock print", "ukiyoe", "japanese print", "hiroshige"),
+        share=2.0,
     ),
-    Style("pixel art", pixel_art, ("8-bit", "8 bit game", "pixelated", "retro game", "pixels", "16-bit sprite")),
+    Style(
+        "pixel art", pixel_art, ("8-bit", "8 bit game", "pixelated", "retro game", "pixels", "16-bit sprite"), share=3.5
+    ),
     Style(
         "neon",
         neon,
         ("neon lights", "neon sign", "glowing neon", "neon glow", "cyberpunk neon", "glowing lines"),
     ),
-    Style("charcoal", charcoal, ("charcoal drawing", "coal drawing", "black chalk", "charcoal sketch")),
-    Style("pop art", pop_art, ("andy warhol", "warhol", "screen print", "popart", "silkscreen")),
-    Style("sepia photo", sepia, ("sepia", "old photograph", "vintage photo", "antique photo", "1900s photo")),
+    Style("charcoal", charcoal, ("charcoal drawing", "coal drawing", "black chalk", "charcoal sketch"), share=0.5),
+    Style("pop art", pop_art, ("andy warhol", "warhol", "screen print", "popart", "silkscreen"), share=0.5),
+    Style(
+        "sepia photo", sepia, ("sepia", "old photograph", "vintage photo", "antique photo", "1900s photo"), share=0.4
+    ),
     Style("anime", anime, ("manga", "japanese animation", "cel shading", "anime style", "animation film")),
     Style(
         "blueprint",
         blueprint,
         ("technical drawing", "cyanotype", "engineering drawing", "white lines on blue"),
+        share=0.5,
     ),
 )
 STYLES: dict[str, Style] = {style.prompt: style for style in _ALL}

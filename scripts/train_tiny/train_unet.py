@@ -19,7 +19,7 @@ from .batches import Batch, BatchMaker
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, Config, load_config
 from .data import Cache
 from .encode import load_vae
-from .loop import Clock, Ema, learning_rate, load_checkpoint, save_checkpoint
+from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, save_checkpoint
 from .prompts import corpus
 from .text import build_text_encoder, load_tokenizer, token_ids, train_tokenizer
 from .train_vae import gradient_loss
@@ -103,10 +103,13 @@ def main(
 
     last_save = last_log = time.monotonic()
     running, since_step, since_pairs = 0.0, step, pairs
+    cores = FreeCores()
     with Progress() as bar:
         task = bar.add_task("unet", total=1.0)
         while clock.progress() < 1:
             clock.wait_if_paused()
+            if device.type == "cpu":
+                cores.adapt()
             rate = learning_rate(c.lr, step, c.warmup_steps, clock.progress())
             for group in optimizer.param_groups:
                 group["lr"] = rate

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, VaeConfig, load_config
 from .data import PHOTO, Cache
-from .loop import Clock, Ema, learning_rate, load_checkpoint, save_checkpoint
+from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, save_checkpoint
 from .metrics import psnr, ssim
 from .vae import FoldedVae
 
@@ -153,10 +153,13 @@ def main(
     averaged = FoldedVae(c).to(device)
     last_save = last_log = last_refresh = time.monotonic()
     running, since = 0.0, step
+    cores = FreeCores()
     with Progress() as bar:
         task = bar.add_task("vae", total=1.0)
         while clock.progress() < 1:
             clock.wait_if_paused()
+            if device.type == "cpu":
+                cores.adapt()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(c.lr, step, c.warmup_steps, clock.progress())
             picture = sampler.batch().to(device, memory_format=torch.channels_last)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from streamdiff.errors import ModelError
+
+MOST = 100_000
+"""Most training steps that are believed."""
 
 
 def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
@@ -19,25 +22,37 @@ def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
         config: ``scheduler_config.json``; beta_schedule linear, scaled_linear or squaredcos_cap_v2.
 
     Raises:
-        ModelError: another beta schedule.
+        ModelError: another beta schedule, or numbers that make none.
     """
+    try:
+        betas = _betas(config)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        betas = torch.zeros(0)
+    if not len(betas) or not bool(((betas > 0) & (betas < 1)).all()):
+        names = ("num_train_timesteps", "beta_start", "beta_end", "trained_betas")
+        given = ", ".join(f"{name} {str(config[name])[:40]}" for name in names if config.get(name) is not None)
+        raise ModelError(f"the scheduler's numbers make no schedule of betas between 0 and 1 ({given})")
+    products = torch.cumprod(1.0 - betas, dim=0)
+    return _zero_terminal_snr(products) if config.get("rescale_betas_zero_snr") else products
+
+
+def _betas(config: Mapping[str, Any]) -> Tensor:
+    if config.get("trained_betas") is not None:
+        return torch.tensor(cast("list[float]", config["trained_betas"]), dtype=torch.float32).reshape(-1)
     count = int(config.get("num_train_timesteps", 1000))
     start, end = float(config.get("beta_start", 0.0001)), float(config.get("beta_end", 0.02))
     schedule = str(config.get("beta_schedule", "linear"))
-    if config.get("trained_betas") is not None:
-        betas = torch.tensor(config["trained_betas"], dtype=torch.float32)
-    elif schedule == "linear":
-        betas = torch.linspace(start, end, count, dtype=torch.float32)
-    elif schedule == "scaled_linear":
-        betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32) ** 2
-    elif schedule == "squaredcos_cap_v2":
-        betas = torch.tensor([min(1 - _cosine((i + 1) / count) / _cosine(i / count), 0.999) for i in range(count)])
-    else:
-        raise ModelError(
-            f"the scheduler's beta_schedule {schedule!r} is not known; known: linear, scaled_linear, squaredcos_cap_v2"
-        )
-    products = torch.cumprod(1.0 - betas, dim=0)
-    return _zero_terminal_snr(products) if config.get("rescale_betas_zero_snr") else products
+    if not 0 < count <= MOST:
+        raise ValueError(count)
+    if schedule == "linear":
+        return torch.linspace(start, end, count, dtype=torch.float32)
+    if schedule == "scaled_linear":
+        return torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32) ** 2
+    if schedule == "squaredcos_cap_v2":
+        return torch.tensor([min(1 - _cosine((i + 1) / count) / _cosine(i / count), 0.999) for i in range(count)])
+    raise ModelError(
+        f"the scheduler's beta_schedule {schedule[:40]!r} is not known; known: linear, scaled_linear, squaredcos_cap_v2"
+    )
 
 
 def _cosine(t: float) -> float:

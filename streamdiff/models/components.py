@@ -14,6 +14,12 @@ from streamdiff.models.fingerprint import safetensors_header
 from streamdiff.models.quiet import quiet
 
 PARTS = ("unet", "vae", "text_encoder")
+CLASSES = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+}
+"""Classes that are supported, by part."""
 
 
 class Components(ABC):
@@ -35,9 +41,14 @@ class Components(ABC):
         name = "scheduler_config.json" if part == "scheduler" else "config.json"
         return read_json(self.folder / part / name)
 
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer's folder."""
+        return self.folder / "tokenizer"
+
     @abstractmethod
-    def files(self) -> list[Path]:
-        """Every file that decides what is computed."""
+    def files(self) -> list[tuple[str, Path]]:
+        """Every file that decides what is computed, with its role in the model."""
 
     @abstractmethod
     def tensors(self, part: str) -> dict[str, tuple[int, ...]]:
@@ -68,21 +79,16 @@ class FolderComponents(Components):
                 f"{folder} is not a diffusers model folder: {', '.join(missing)} missing; give the folder that holds "
                 "model_index.json"
             )
-        self._weights = {part: weight_files(folder / part) for part in PARTS}
         self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._files: list[tuple[str, Path]] = []
         for part in PARTS:
-            self._shapes[part] = {
-                name: tuple(tensor["shape"])
-                for path in self._weights[part]
-                for name, tensor in safetensors_header(path).items()
-            }
+            weights, self._shapes[part] = checked_weights(folder / part)
+            self._files += [(f"{part}/{path.name}", path) for path in weights]
+        self._files += configuration_files(folder, self.tokenizer)
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[tuple[str, Path]]:
         """Weights, configurations and tokenizer."""
-        configurations = [path for part in PARTS for path in [self.folder / part / "config.json"]]
-        tokenizer = [path for path in (self.folder / "tokenizer").iterdir() if path.is_file()]
-        scheduler = [self.folder / "scheduler" / "scheduler_config.json"]
-        return [*(f for part in PARTS for f in self._weights[part]), *configurations, *tokenizer, *scheduler]
+        return self._files
 
     def tensors(self, part: str) -> dict[str, tuple[int, ...]]:
         """From the headers of the weight files."""
@@ -91,6 +97,19 @@ class FolderComponents(Components):
     def module(self, part: str) -> nn.Module:
         """Read through diffusers' and transformers' own loaders."""
         return load_module(self.folder / part)
+
+
+def configuration_files(folder: Path, tokenizer: Path) -> list[tuple[str, Path]]:
+    """The JSON configurations and the tokenizer's files, with their roles.
+
+    Raises:
+        ModelError: the tokenizer's folder is not there.
+    """
+    if not tokenizer.is_dir():
+        raise ModelError(f"{folder} has no tokenizer folder; the model is incomplete, download or save it again")
+    configs = [f"{part}/config.json" for part in PARTS] + ["scheduler/scheduler_config.json"]
+    files = [(name, folder / name) for name in configs]
+    return files + [(f"tokenizer/{path.name}", path) for path in tokenizer.iterdir() if path.is_file()]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -130,6 +149,16 @@ def weight_files(folder: Path) -> list[Path]:
     return chosen
 
 
+def checked_weights(folder: Path) -> tuple[list[Path], dict[str, tuple[int, ...]]]:
+    """The weight files of one part, all of their bytes there, with names and shapes of what is in them.
+
+    Raises:
+        ModelError: none is there, or one is damaged.
+    """
+    files = weight_files(folder)
+    return files, {name: tuple(item["shape"]) for path in files for name, item in safetensors_header(path).items()}
+
+
 def load_module(folder: Path) -> nn.Module:
     """One part from its folder, by the class its configuration names.
 
@@ -144,30 +173,72 @@ def load_module(folder: Path) -> nn.Module:
     dtype = {"dtype" if made.__module__.startswith("transformers") else "torch_dtype": torch.float32}
     try:
         with quiet():
-            module: Any = made.from_pretrained(
-                str(folder), use_safetensors=True, variant=variant, local_files_only=True, **dtype
-            )
+            loaded: Any = made.from_pretrained(
+                str(folder), use_safetensors=True, variant=variant, local_files_only=True, output_loading_info=True,
+                **dtype,
+            )  # fmt: skip
+        module, told = loaded
+        # Both packages would go on with random numbers in their place.
+        missing = sorted(name for name in told["missing_keys"] if not name.endswith("position_ids"))
+        if missing:
+            raise ValueError(f"{len(missing)} weights are missing, such as {missing[0]}")
     except Exception as error:
         raise ModelError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from None
     return module.float().eval().requires_grad_(False)
 
 
-def module_class(config: dict[str, Any], where: Path) -> Any:
+def class_name(config: dict[str, Any], part: str | None, where: object) -> str:
+    """The class that a configuration names, which must be one of ``CLASSES`` for its part (any part: None).
+
+    Raises:
+        ModelError: another one.
+    """
+    architectures: Any = config.get("architectures")
+    first: Any = cast("list[Any]", architectures)[0] if isinstance(architectures, list) and architectures else "?"
+    name = str(config.get("_class_name") or first)
+    known = [c for p, classes in CLASSES.items() if part in (None, p) for c in classes]
+    if name not in known:
+        given = "names no class" if name == "?" else f"is a {name[:60]}, which is not supported"
+        raise ModelError(f"{where} {given}; known are {', '.join(known)} (Stable Diffusion 1.x and 2.x)")
+    return name
+
+
+def module_class(config: dict[str, Any], where: object) -> Any:
     """The class that a configuration names: a UNet, a VAE or CLIP's text model.
 
     Raises:
         ModelError: another one.
     """
-    name = str(config.get("_class_name") or (config.get("architectures") or ["?"])[0])
-    if name in ("UNet2DConditionModel", "AutoencoderKL", "AutoencoderTiny"):
-        import diffusers
-
-        return getattr(diffusers, name)
-    if name in ("CLIPTextModel", "CLIPTextModelWithProjection"):
+    name = class_name(config, None, where)
+    if name in CLASSES["text_encoder"]:
         import transformers
 
         return transformers.CLIPTextModel
-    raise ModelError(f"{where} holds a {name}, which is not supported; Stable Diffusion 1.x and 2.x models are")
+    import diffusers
+
+    return getattr(diffusers, name)
+
+
+def kind_of(path: Path) -> str | None:
+    """ "folder" or "file", None where neither is (a name too long to be one, for instance)."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user writes it, "~" included."""
+    try:
+        return Path(text).expanduser()
+    except (RuntimeError, ValueError):
+        return Path(text)
+
+
+def shown(text: object) -> str:
+    """What a user gave, on one line and short enough for a message."""
+    text = repr(str(text))
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -12,32 +13,52 @@ from typing import Any, cast
 from streamdiff.errors import ModelError
 
 WHOLE = 256 * 2**20
-"""Files up to this size, in bytes, are hashed whole; of larger ones the header, the size and ``SAMPLES`` pieces.
-
-Two trainings of a model differ in nearly every weight, so pieces tell them apart, and a 5 GB file needs no 5 s at each
-start.
+"""Files up to this size, in bytes, are hashed whole. Larger ones would cost seconds at each start: in the hub's cache
+they are named by their contents' digest already, and elsewhere the size, the time of change and ``SAMPLES`` pieces
+stand for them. A copy with another time is compiled anew, which is safe; a file changed in place is never taken for
+what it was.
 """
 
 SAMPLES = 64
 PIECE = 2**16
+BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""File names in the hub's cache: git's SHA-1 or the SHA-256 of large files."""
 
 
-def fingerprint(files: Iterable[Path], *parts: object) -> str:
-    """Digest of the files' contents and names, and of anything in ``parts``; the folder they lie in does not matter."""
+def fingerprint(files: Iterable[tuple[str, Path]], *parts: object) -> str:
+    """Digest of files' contents, each under the role it plays, and of anything in ``parts``.
+
+    Where a file lies and what it is called does not matter, unless its role says so.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=16)
-    for path in sorted(files, key=lambda p: (p.parent.name, p.name)):
-        digest.update(f"{path.parent.name}/{path.name}".encode())
-        size = path.stat().st_size
-        digest.update(size.to_bytes(8, "little"))
-        with path.open("rb") as file:
-            if size <= WHOLE:
-                while chunk := file.read(2**20):
-                    digest.update(chunk)
-                continue
-            for i in range(SAMPLES):
-                file.seek((size - PIECE) * i // (SAMPLES - 1))
-                digest.update(file.read(PIECE))
+    for role, path in sorted(files, key=lambda item: item[0]):
+        try:
+            digest.update(f"{role!r}".encode())
+            _add(digest, path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
     return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, path: Path) -> None:
+    stat = path.stat()
+    digest.update(stat.st_size.to_bytes(8, "little"))
+    if stat.st_size > WHOLE:
+        if BLOB.fullmatch(path.resolve().name):
+            digest.update(path.resolve().name.encode())
+            return
+        digest.update(stat.st_mtime_ns.to_bytes(8, "little", signed=True))
+    with path.open("rb") as file:
+        if stat.st_size <= WHOLE:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+            return
+        for i in range(SAMPLES):
+            file.seek((stat.st_size - PIECE) * i // (SAMPLES - 1))
+            digest.update(file.read(PIECE))
 
 
 def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
@@ -62,3 +83,33 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     if size < 8 + length + end:
         raise ModelError(f"{path} is cut short ({size} of {8 + length + end} bytes); download it again")
     return header
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """What its writer noted in a safetensors file; the file has been looked at by ``safetensors_header``."""
+    with path.open("rb") as file:
+        header: Any = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    noted: Any = header.get("__metadata__")
+    return {str(k): str(v) for k, v in cast("dict[Any, Any]", noted).items()} if isinstance(noted, dict) else {}
+
+
+def check_digests(folder: Path) -> None:
+    """Compare files with the SHA-256 digests in a folder's ``checksums.json``; none there, nothing is compared.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    listing = folder / "checksums.json"
+    if not listing.is_file():
+        return
+    try:
+        expected = cast("dict[str, str]", json.loads(listing.read_text("utf-8"))["sha256"])
+        damaged = [
+            name
+            for name, digest in expected.items()
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        damaged = [listing.name]
+    if damaged:
+        raise ModelError(f"the embedded model is damaged ({', '.join(damaged)}); install streamdiff again")

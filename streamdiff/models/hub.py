@@ -11,8 +11,12 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer."""
 
-CONFIGS = ["model_index.json", "*/config.json", "*/scheduler_config.json", "config.json", "tokenizer/*"]
-WEIGHTS = ["unet/*.safetensors", "vae/*.safetensors", "text_encoder/*.safetensors", "*.safetensors"]
+CONFIGS = ["model_index.json", "*/config.json", "*/scheduler_config.json", "config.json", "tokenizer/*", "*.index.json"]
+NAMES = ("diffusion_pytorch_model", "model")
+"""What weights of one part are called. Whole checkpoints, which lie beside the parts in many repositories, are not."""
+
+PLACES = ("unet/", "vae/", "text_encoder/", "")
+"""Folders that hold weights; the top, of a repository that is one part, such as a VAE."""
 
 
 def download(name: str, revision: str | None, *, weights: bool = True) -> Path:
@@ -26,15 +30,28 @@ def download(name: str, revision: str | None, *, weights: bool = True) -> Path:
     Raises:
         ModelError: unknown there, or the hub cannot be reached and the model is not in its cache.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    if not weights:
+        return _snapshot(name, revision, CONFIGS, [])
+    patterns = [
+        f"{place}{stem}{end}" for place in PLACES for stem in NAMES for end in (".safetensors", "-0*.safetensors")
+    ]
+    folder = _snapshot(name, revision, CONFIGS + patterns, ["safety_checker/*", "*.fp16*", "*.non_ema*"])
+    if all(any((folder / part).glob("*.safetensors")) for part in PLACES if (folder / part / "config.json").is_file()):
+        return folder
+    # Published in half precision only: the variants are what there is.
+    halves = [f"{place}{stem}.fp16*.safetensors" for place in PLACES for stem in NAMES]
+    return _snapshot(name, revision, CONFIGS + patterns + halves, ["safety_checker/*", "*.non_ema*"])
 
-    patterns = CONFIGS + (WEIGHTS if weights else [])
-    # Variants and whole-pipeline files would double the download, and nothing here reads them.
-    ignored = ["*.fp16.safetensors", "*non_ema*", "safety_checker/*", "*.ckpt", "*.bin"]
-    if "/" in name and weights:
-        # A repository of one part (a VAE) keeps its weights at the top; a pipeline keeps single-file copies there.
-        ignored += ["sd*.safetensors", "v1-5*.safetensors", "v2-1*.safetensors", "*pruned*"]
+
+def _snapshot(name: str, revision: str | None, patterns: list[str], ignored: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     try:
         return Path(
             snapshot_download(
@@ -44,8 +61,10 @@ def download(name: str, revision: str | None, *, weights: bool = True) -> Path:
     except (RepositoryNotFoundError, GatedRepoError) as error:
         kind = "needs its licence accepted and a login" if isinstance(error, GatedRepoError) else "is not there"
         raise ModelError(f"the hub says that {name} {kind}; check the name, or give a local folder") from None
+    except RevisionNotFoundError:
+        reason = f"the hub has no revision {revision!r} of it"
     except LocalEntryNotFoundError:
-        reason = "the hub cannot be reached and the model is not in its cache"
+        reason = "the hub cannot be reached and the model is not in its cache (HF_HOME)"
     except Exception as error:
         reason = f"{type(error).__name__} from the hub"
     raise ModelError(

@@ -10,13 +10,14 @@ from typing import Any
 from torch import nn
 
 from streamdiff.errors import ModelError
-from streamdiff.models.components import Components, first_line
+from streamdiff.models.components import Components, first_line, kind_of, shown, user_path
 from streamdiff.models.fingerprint import safetensors_header
 from streamdiff.models.quiet import quiet
 
 log = logging.getLogger("streamdiff.models")
 
 
+UP = (".lora_B.weight", ".lora.up.weight", "_lora.up.weight", ".lora_up.weight")
 DOWN = (".lora_A.weight", ".lora.down.weight", "_lora.down.weight", ".lora_down.weight")
 
 
@@ -39,16 +40,16 @@ class LoraSpec:
         path, separator, scale = text.rpartition(":")
         # "C:\loras\x.safetensors" has a colon and no scale.
         if not separator or "/" in scale or "\\" in scale or scale.endswith(".safetensors"):
-            return cls(Path(text))
+            return cls(user_path(text))
         try:
             value = float(scale)
         except ValueError:
             raise ModelError(
-                f"--lora {text}: {scale!r} is not a number; write FILE:SCALE, such as x.safetensors:0.8"
+                f"the LoRA {shown(text)} has a scale that is not a number; write FILE:SCALE, such as x.safetensors:0.8"
             ) from None
         if not -10 <= value <= 10:
-            raise ModelError(f"--lora {text}: the scale must lie between -10 and 10")
-        return cls(Path(path), value)
+            raise ModelError(f"the LoRA {shown(text)}: its scale must lie between -10 and 10")
+        return cls(user_path(path), value)
 
 
 def check(spec: LoraSpec, components: Components) -> None:
@@ -57,8 +58,8 @@ def check(spec: LoraSpec, components: Components) -> None:
     Raises:
         ModelError: missing, unreadable, or it matches no weight, or only weights of other sizes.
     """
-    if not spec.path.is_file():
-        raise ModelError(f"the LoRA {spec.path} is not there; check the path")
+    if kind_of(spec.path) != "file":
+        raise ModelError(f"the LoRA {shown(spec.path)} is not there; check the path")
     safetensors_header(spec.path)
     targets = {
         f"{part}.{name.removesuffix('.weight')}": shape
@@ -67,7 +68,9 @@ def check(spec: LoraSpec, components: Components) -> None:
         if name.endswith(".weight")
     }
     found = matched = misfit = 0
-    for name, tensor in _state(spec, components).items():
+    state = _state(spec, components)
+    _check_numbers(spec, state)
+    for name, tensor in state.items():
         # The down matrix, [rank, in] or [rank, in, 1, 1]: one of each pair.
         down = next((end for end in DOWN if name.endswith(end)), None)
         if down is None:
@@ -116,6 +119,15 @@ def fused(components: Components, specs: tuple[LoraSpec, ...]) -> tuple[nn.Modul
         except Exception as error:
             raise ModelError(f"the LoRA {spec.path} cannot be applied: {first_line(error)}") from None
     return unet.eval().requires_grad_(False), text_encoder.eval().requires_grad_(False)
+
+
+def _check_numbers(spec: LoraSpec, state: dict[str, Any]) -> None:
+    """A LoRA of zeros would change nothing, one with NaN would make every picture black: neither goes unsaid."""
+    ups = [tensor for name, tensor in state.items() if name.endswith(UP)]
+    if ups and not any(bool(tensor.any()) for tensor in ups):
+        raise ModelError(f"the LoRA {spec.path} changes nothing: its weights are all zero (was it trained?)")
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise ModelError(f"the LoRA {spec.path} holds numbers that are not finite; download or train it again")
 
 
 def _state(spec: LoraSpec, components: Components) -> dict[str, Any]:

@@ -66,8 +66,8 @@ class Unet(nn.Module):
         Args:
             unet: the model.
             train_steps: T; timesteps are 0 .. T-1.
-            condition_scale: of an image-conditioned UNet, the VAE's scaling factor: InstructPix2Pix was trained with
-                unscaled condition latents, and the stream's are scaled. None for any other.
+            condition_scale: of an image-conditioned UNet, the scaling factor of the VAE it was trained with:
+                InstructPix2Pix takes unscaled condition latents, and the stream's are scaled. None for any other.
         """
         super().__init__()
         unet.time_proj = TimestepTable(unet.time_proj, train_steps)

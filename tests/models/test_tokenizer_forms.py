@@ -15,10 +15,13 @@ from streamdiff.models.load import TINY
 from streamdiff.models.tokenizer import ClipTokenizer
 from tests.models.toys import END, START, make_folder
 
-PIECES = ["a", "cat", "The", " ", "  ", "\n", "\t", "\u00a0", "\u2003", "\u200b", "\x00", "!", "!!", "?!", "'s", "'LL", "n't",
-          "1", "12", "½", "é", "e\u0301", "İ", "ß", "ﬁ", "日本", "ก็", "👩‍🎨", "🎨", "\ufeff", "\u202e", "_", "-", "<|", "|>",
-          START, END, "<|ENDOFTEXT|>", "</w>", "Ġ", "\\", "(cat:1.3)", "\ufffd", "\U000e0001", "\r\n"]  # fmt: skip
-FORMS = ["plain", "sd2 as published", "dictionaries", "decoder", "fast", "fast only", "embedded"]
+PIECES = [
+    "a", "cat", "The", "'s", "'LL", "n't", "1", "12", "½", "é", "e\u0301", "İ", "ß", "ﬁ", "日本", "ก็", "🎨",
+    "<|ENDOFTEXT|>",
+    " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u2003", "\u200b", "\u200d", "\ufe0f", "\ufeff", "\u202e", "\x00",
+    "!", "!!", "?!", "_", "-", "\\", "(cat:1.3)", "<|", "|>", START, END, "</w>", "Ġ", "\ufffd", "\U000e0001",
+]  # fmt: skip
+FORMS = ["plain", "sd2 as published", "dictionaries", "decoder", "decoder and map", "fast", "fast only", "embedded"]
 
 
 def token(content: str) -> dict[str, Any]:
@@ -41,12 +44,14 @@ def written(path: Path, form: str) -> Path:
         tokens = {"bos_token": token(START), "eos_token": token(END), "unk_token": token(END), "pad_token": token("!")}
         special.write_text(json.dumps(tokens))
         config.write_text(json.dumps({k: v for k, v in told.items() if not k.endswith("_token")}))
-    if form == "decoder":  # sd-turbo: written by transformers 4.3x, which lists the tokens and their ids
+    if form.startswith("decoder"):  # sd-turbo: written by transformers 4.3x, which lists the tokens and their ids
         vocabulary = json.loads((folder / "vocab.json").read_text())
         kinds = {"!": {"normalized": False}, START: {"normalized": True}, END: {"normalized": False}}
         decoder = {str(vocabulary[t]): token(t) | change | {"special": True} for t, change in kinds.items()}
         config.write_text(json.dumps(told | {"pad_token": "!", "added_tokens_decoder": decoder}))
-        special.unlink()
+        special.write_text(json.dumps({"pad_token": END}))  # it is not read any more
+        if form == "decoder":
+            special.unlink()
     if form in ("fast", "fast only"):
         from transformers import CLIPTokenizer
 
@@ -93,6 +98,14 @@ def test_texts_of_odd_pieces(both: tuple[Any, ClipTokenizer, int], text: str) ->
 @given(text=st.lists(st.sampled_from(PIECES) | st.text(min_size=1, max_size=5), min_size=1).map("".join))
 def test_ten_thousand_characters(both: tuple[Any, ClipTokenizer, int], text: str) -> None:
     check(both, (text * (10_000 // len(text) + 1))[:10_000])
+
+
+def test_a_marker_in_capitals(tmp_path: Path) -> None:
+    """It is text like any other, in the words that transformers cuts it into."""
+    from transformers import CLIPTokenizer
+
+    folder = written(tmp_path / "m", "plain")
+    check((CLIPTokenizer.from_pretrained(folder), ClipTokenizer(folder, 77), 77), "a <|ENDOFTEXT|> b <|StartOfText|>")
 
 
 def test_a_models_own_tokenizer(tmp_path: Path) -> None:

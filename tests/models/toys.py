@@ -100,7 +100,7 @@ def _folder(kind: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix="streamdiff-toy-")) / kind
     _perturbed(_unet(kind), 1).save_pretrained(path / "unet")
     _perturbed(_tiny_vae() if kind == "tinyvae" else _kl_vae(), 2).save_pretrained(path / "vae")
-    _perturbed(_text(), 3).save_pretrained(path / "text_encoder")
+    _perturbed(_text(kind), 3).save_pretrained(path / "text_encoder")
     _tokenizer(path / "tokenizer", "!" if kind == "sd2" else END)
     prediction = "v_prediction" if kind == "sd2" else "epsilon"
     made = LCMScheduler if kind == "lcm" else DDIMScheduler
@@ -170,7 +170,7 @@ def _tiny_vae() -> Any:
     )  # fmt: skip
 
 
-def _text() -> Any:
+def _text(kind: str) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(14)
@@ -179,7 +179,7 @@ def _text() -> Any:
         CLIPTextConfig(
             vocab_size=count, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
             max_position_embeddings=77, bos_token_id=count - 2, eos_token_id=count - 1, pad_token_id=count - 1,
-            hidden_act="quick_gelu",
+            hidden_act="gelu" if kind == "sd2" else "quick_gelu",
         )
     )  # fmt: skip
 
