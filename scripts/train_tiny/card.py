@@ -66,7 +66,8 @@ def model_card(
         lines += [
             f"Styles, {measured['photographs']} photographs, strength 0.5, one step, after {measured['pairs']} pairs. "
             "*Recognised*: of all styles' targets for the same photograph, the nearest one (in latent space) is the "
-            "prompt's.",
+            "prompt's; it is not a judgement of people or of a classifier. Contact sheets of held-out photographs were "
+            "looked at while the target filters and the styles' shares were chosen, so the figures are not blind.",
             "",
             *_style_table(measured),
             "",
@@ -90,7 +91,8 @@ def model_card(
         "",
         "Knows its styles and little else: words that name no style are ignored. It restyles what is in the picture;",
         "it does not invent or move things. Trained at 128x128 and 256x256; fine detail (small lettering, far faces)",
-        "is softened by the f8 autoencoder. Not trained for temporal calm yet.",
+        "is softened by the f8 autoencoder. Not trained for temporal calm yet. Strength acts gradually up to about 0.5",
+        "and hardly beyond. Further steps keep the style but do not sharpen it: they drift a little from the target.",
         "",
         "## Credits: photographs by collection",
         "",
