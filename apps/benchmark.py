@@ -15,6 +15,7 @@ import torch
 
 from apps.footage import Wander, noise_picture, photograph
 from apps.machine import peak_memory_mb
+from engines import EngineError
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame, Pixels
 from streamdiff.models.load import TINY
@@ -112,8 +113,9 @@ def similarity(stream: Stream, pictures: Sequence[Pixels], count: int) -> dict[s
     still = whole_step(stream, pictures[:1], max(count, 200))
     stream.update(max_skip=10)
     stream.reset()
+    whole_step(stream, pictures, 1)
     before = stream.skipped
-    moving = whole_step(stream, pictures, count)
+    moving = timed(lambda i: stream.push(Frame(pictures[(WARM + i) % len(pictures)])), count, warm=0)
     skipped = stream.skipped - before
     stream.update(similarity_threshold=None)
     return {
@@ -181,7 +183,7 @@ def start_to_first_frame(name: str, width: int, height: int, engine: str) -> flo
             line = child.stdout.readline()
             elapsed = time.perf_counter() - started
         if line.strip() != b"done":
-            return float("nan")
+            raise EngineError("a fresh process could not start the stream; streamdiff doctor may tell why")
         best = min(best, elapsed)
     return best
 

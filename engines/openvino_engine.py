@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,10 @@ class OpenVINORuntime:
         precision = "f32" if network.name == "text" else self.precision
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         capabilities = ",".join(sorted(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
-        path = cache_file(network, ".ov", FORMAT, ov.get_version(), precision, self.description, capabilities)
+        # The packages that draw the graph count too: an upgrade may draw it otherwise.
+        versions = [version(name) for name in ("torch", "diffusers", "transformers")]
+        parts = (FORMAT, ov.get_version(), versions, precision, self.description, capabilities)
+        path = cache_file(network, ".ov", *parts)
         compiled = self._load(path, options)
         if compiled is None:
             compiled = self._build(network, options)
@@ -107,11 +111,11 @@ class OpenVINORuntime:
         return OpenVINOEngine(compiled)
 
     def _load(self, path: Path, options: dict[str, str]) -> Any | None:
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file():
+                return None
             return _core().import_model(path.read_bytes(), "CPU", options)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             log.warning("cached engine %s cannot be used (%s); building it again", path.name, _first_line(error))
             return None
 

@@ -55,7 +55,8 @@ def choose(name: str = "auto", device: str | None = None) -> Runtime:
     """
     if name not in ("auto", *NAMES):
         raise EngineError(f"unknown engine {name!r}; known: auto, {', '.join(NAMES)}")
-    wanted = _device(device)
+    # Forced on a machine with a GPU, OpenVINO still means the CPU.
+    wanted = _device("cpu" if name == "openvino" and device is None else device)
     if name == "auto":
         name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
         if wanted.type == "cpu" and name == "torch":
@@ -76,7 +77,9 @@ def _make(name: str, device: torch.device) -> Runtime:
     if not candidate.usable:
         raise EngineError(candidate.why)
     if device.type != "cpu":
-        raise EngineError(f"the openvino engine runs on the CPU, not on {device}; use --engine torch there")
+        raise EngineError(
+            f"the openvino engine runs on the CPU, not on {device}; leave --device out, or use --engine torch there"
+        )
     from engines.openvino_engine import OpenVINORuntime
 
     return OpenVINORuntime()

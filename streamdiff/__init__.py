@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from streamdiff._version import __version__
 
 if TYPE_CHECKING:
+    from engines.errors import EngineError
     from streamdiff.config import Guidance, StreamConfig
     from streamdiff.errors import (
         ClosedError,
@@ -24,24 +25,26 @@ if TYPE_CHECKING:
     from streamdiff.stream import Stream
 
 _HOMES = {
-    "Guidance": "config",
-    "StreamConfig": "config",
-    "ClosedError": "errors",
-    "ConfigError": "errors",
-    "MediaError": "errors",
-    "ModelError": "errors",
-    "PictureError": "errors",
-    "StreamdiffError": "errors",
-    "Frame": "frame",
-    "LiveStream": "live",
-    "Metrics": "metrics",
-    "load_model": "models",
-    "Stream": "stream",
+    "Guidance": "streamdiff.config",
+    "StreamConfig": "streamdiff.config",
+    "ClosedError": "streamdiff.errors",
+    "EngineError": "engines.errors",
+    "ConfigError": "streamdiff.errors",
+    "MediaError": "streamdiff.errors",
+    "ModelError": "streamdiff.errors",
+    "PictureError": "streamdiff.errors",
+    "StreamdiffError": "streamdiff.errors",
+    "Frame": "streamdiff.frame",
+    "LiveStream": "streamdiff.live",
+    "Metrics": "streamdiff.metrics",
+    "load_model": "streamdiff.models",
+    "Stream": "streamdiff.stream",
 }
 
 __all__ = [
     "ClosedError",
     "ConfigError",
+    "EngineError",
     "Frame",
     "Guidance",
     "LiveStream",
@@ -60,5 +63,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # PyTorch takes seconds to import: a program that only asks for --help must not wait for it.
     if name in _HOMES:
-        return getattr(importlib.import_module(f"streamdiff.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'streamdiff' has no attribute {name!r}")

@@ -25,6 +25,17 @@ class Channel(Generic[T]):
         # One event for all coroutines that wait; each looks again for itself when it is set.
         self._changed = asyncio.Event()
         self._finished = False
+        self._aborted = False
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more can be put."""
+        return self._finished
+
+    @property
+    def aborted(self) -> bool:
+        """It was ended in the middle, and what was inside is gone."""
+        return self._aborted
 
     def __len__(self) -> int:
         return len(self._items)
@@ -36,6 +47,22 @@ class Channel(Generic[T]):
                 return item
             overtaken = self._items.popleft() if len(self._items) >= self._capacity else None
             self._items.append(item)
+            self._wake()
+        return overtaken
+
+    def offer_all(self, items: list[T]) -> int:
+        """Put several that belong together, from any thread; returns how many older ones they take the place of.
+
+        None of them overtakes another of them, however many they are: nobody could have taken the first in time.
+        """
+        with self._condition:
+            if self._finished:
+                return len(items)
+            room = max(self._capacity, len(items)) - len(items)
+            overtaken = max(0, len(self._items) - room)
+            for _ in range(overtaken):
+                self._items.popleft()
+            self._items.extend(items)
             self._wake()
         return overtaken
 
@@ -86,7 +113,7 @@ class Channel(Generic[T]):
     def abort(self) -> None:
         """Nothing more comes, and what is inside is thrown away."""
         with self._condition:
-            self._finished = True
+            self._finished = self._aborted = True
             self._items.clear()
             self._wake()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class StreamdiffError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose; engines, below it, raise ``EngineError``."""
 
 
 class ConfigError(StreamdiffError, ValueError):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from enum import Enum
@@ -13,10 +14,10 @@ from typing import Any
 
 from streamdiff.channel import Channel
 from streamdiff.config import StreamConfig
-from streamdiff.errors import ClosedError
+from streamdiff.errors import ClosedError, ConfigError
 from streamdiff.frame import Frame
 from streamdiff.metrics import Metrics
-from streamdiff.picture import to_pixels
+from streamdiff.picture import check_pixels, to_pixels
 from streamdiff.stream import Stream
 
 log = logging.getLogger("streamdiff.live")
@@ -62,12 +63,16 @@ class LiveStream:
         """
         self._stream = stream
         self._policy = Policy(policy)
+        if capacity is not None and capacity < 1:
+            raise ConfigError(f"capacity = {capacity}: at least one frame has to fit")
         lossless = self._policy is Policy.lossless
         self._capacity_in = capacity or (4 if lossless else 1)
         self._capacity_out = capacity or (4 if lossless else 2)
         self.metrics = Metrics()
         self._config = stream.config
-        self._updates: list[dict[str, Any]] = []
+        # Changes not yet applied, and how many were ever made: a frame carries the number that it came in under.
+        self._updates: deque[dict[str, Any]] = deque()
+        self._made = self._applied = 0
         self._updates_lock = threading.Lock()
         self._error: BaseException | None = None
         self._count = 0
@@ -79,7 +84,7 @@ class LiveStream:
         if self._thread is not None or self._closed:
             raise ClosedError("a LiveStream is opened once; make a new one")
         loop = asyncio.get_running_loop()
-        self._input: Channel[Frame] = Channel(self._capacity_in, loop)
+        self._input: Channel[tuple[Frame, int]] = Channel(self._capacity_in, loop)
         self._output: Channel[Frame] = Channel(self._capacity_out, loop)
         self._thread = threading.Thread(target=self._work, name="streamdiff-model", daemon=True)
         self._thread.start()
@@ -105,8 +110,13 @@ class LiveStream:
         Raises:
             ClosedError: after ``end`` or ``close``.
             PictureError: not a picture.
+            Exception: the error that ended the stream.
         """
-        overtaken = self._open_input().offer(self._accept(frame))
+        channel = self._open_input()
+        if channel.finished:
+            self._raise_error()
+            raise ClosedError("the live stream has ended; it takes no more frames")
+        overtaken = channel.offer(self._accept(frame))
         if overtaken is not None:
             with self.metrics.lock:
                 self.metrics.dropped_in += 1
@@ -132,6 +142,7 @@ class LiveStream:
         with self._updates_lock:
             self._config = self._config.changed(**settings)
             self._updates.append(settings)
+            self._made += 1
 
     def end(self) -> None:
         """No more input: what is in is finished, and the iteration then ends."""
@@ -156,7 +167,7 @@ class LiveStream:
 
         Raises:
             StopAsyncIteration: the input has ended and all is delivered, or the stream was closed.
-            StreamdiffError: the error that ended the stream.
+            Exception: the error that ended the stream.
         """
         if self._thread is None:
             raise ClosedError("open the live stream first: async with LiveStream(stream) as live")
@@ -172,20 +183,27 @@ class LiveStream:
                 self.metrics.latency.add(now - frame.captured)
         return frame
 
-    def _open_input(self) -> Channel[Frame]:
+    def _open_input(self) -> Channel[tuple[Frame, int]]:
         if self._thread is None or self._closed:
             raise ClosedError("the live stream is not open: async with LiveStream(stream) as live")
         return self._input
 
-    def _accept(self, frame: Frame | Any) -> Frame:
+    def _accept(self, frame: Frame | Any) -> tuple[Frame, int]:
+        """The frame as it goes in, and the number of changes made before it."""
         now = time.monotonic()
+        if isinstance(frame, Frame):
+            check_pixels(frame.pixels)
+            if frame.pixels.flags.writeable:
+                frame = frame.with_pixels(frame.pixels.copy())  # it waits, and a camera fills its array again
+        else:
+            frame = Frame(to_pixels(frame)[0].copy(), index=self._count)
         with self.metrics.lock:
-            if not isinstance(frame, Frame):
-                frame = Frame(to_pixels(frame)[0], index=self._count)
             self._count += 1
             self.metrics.frames_in += 1
             self.metrics.rate_in.tick(now)
-        return frame if frame.captured is not None else replace(frame, captured=now)
+        with self._updates_lock:
+            made = self._made
+        return (frame if frame.captured is not None else replace(frame, captured=now)), made
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -208,48 +226,58 @@ class LiveStream:
 
     def _run(self) -> None:
         failures = 0
-        while (frame := self._input.take_blocking()) is not None:
+        while (taken := self._input.take_blocking()) is not None:
+            frame, made = taken
+            lost = self._stream.lost
             try:
-                self._apply_updates()
+                self._apply_updates(made)
                 started = time.monotonic()
                 finished = self._stream.push(frame)
                 elapsed = time.monotonic() - started
             except Exception as error:
                 failures += 1
                 with self.metrics.lock:
-                    self.metrics.failed += 1
+                    self.metrics.failed += self._stream.lost - lost
                 if self._policy is Policy.lossless or failures >= MOST_FAILURES:
                     raise
-                log.error("frame %d was lost: %s", frame.index, error)
+                log.error("frame %d failed, %d lost: %s", frame.index, self._stream.lost - lost, error)
                 continue
-            failures = 0
-            with self.metrics.lock:
-                self.metrics.model.add(elapsed)
+            if any(not done.repeated for done in finished):
+                failures = 0  # a frame that only waits for its buffer to fill tells nothing
+                with self.metrics.lock:
+                    self.metrics.model.add(elapsed)
             if not self._deliver(finished):
                 return
-        self._deliver(self._stream.flush())
+        if self._input.aborted:
+            return
+        for finished in self._stream.drain():
+            # Nothing comes after these: there is no reason to drop any, and a consumer that is there takes them.
+            if not self._deliver(finished, last=True):
+                return
 
-    def _apply_updates(self) -> None:
-        with self._updates_lock:
-            updates, self._updates = self._updates, []
-        for settings in updates:
+    def _apply_updates(self, made: int) -> None:
+        """Apply the changes that were made before a frame came in, and no later ones."""
+        while self._applied < made:
+            with self._updates_lock:
+                settings = self._updates.popleft()
+            self._applied += 1
             try:
                 self._stream.update(**settings)
             except Exception as error:
                 # What validates may still not be buildable here; the stream goes on as it was, and says so.
                 log.error("settings %s were not applied: %s", ", ".join(settings), error)
-                self._config = self._stream.config
+                with self._updates_lock:
+                    self._config = self._stream.config
+                    for later in self._updates:
+                        self._config = self._config.changed(**later)
 
-    def _deliver(self, frames: list[Frame]) -> bool:
+    def _deliver(self, frames: list[Frame], *, last: bool = False) -> bool:
         """Hand frames to the consumer; False when nobody takes them any more."""
-        for frame in frames:
-            if frame.repeated:
-                with self.metrics.lock:
-                    self.metrics.skipped += 1
-            if self._policy is Policy.lossless:
-                if not self._output.put_blocking(frame):
-                    return False
-            elif self._output.offer(frame) is not None:
-                with self.metrics.lock:
-                    self.metrics.dropped_out += 1
+        with self.metrics.lock:
+            self.metrics.skipped += sum(frame.repeated for frame in frames)
+        if self._policy is Policy.lossless or last:
+            return all(self._output.put_blocking(frame) for frame in frames)
+        dropped = self._output.offer_all(frames)
+        with self.metrics.lock:
+            self.metrics.dropped_out += dropped
         return True

@@ -54,6 +54,18 @@ def cover(pixels: Pixels, width: int, height: int) -> Pixels:
     return np.asarray(cv2.resize(part, (width, height), interpolation=method), dtype=np.uint8)
 
 
+def check_pixels(pixels: Any) -> None:
+    """Make sure that an array is what a Frame carries.
+
+    Raises:
+        PictureError: not uint8 [height, width, 3], or empty.
+    """
+    array = isinstance(pixels, np.ndarray)
+    if not array or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        given = f"{pixels.dtype} {list(pixels.shape)}" if array else type(pixels).__name__
+        raise PictureError(f"a frame's pixels are uint8 [height, width, 3], given {given}")
+
+
 def on_white(rgba: Pixels) -> Pixels:
     """Lay a picture with an alpha channel, uint8 [H, W, 4], on white, as a page would show it."""
     alpha = rgba[:, :, 3:].astype(np.uint16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +17,7 @@ from streamdiff.config import StreamConfig
 from streamdiff.errors import ClosedError
 from streamdiff.frame import Frame, Pixels
 from streamdiff.models.base import Model
-from streamdiff.picture import cover, to_pixels
+from streamdiff.picture import check_pixels, cover, to_pixels
 from streamdiff.schedule import Plan, plan_of, slot_noise
 from streamdiff.similarity import SimilarityFilter
 from streamdiff.stream_batch import StreamBatch, Terms
@@ -70,6 +70,7 @@ class Stream:
         model: the model it runs.
         runtime: what runs its networks.
         skipped: frames that the similarity filter repeated.
+        lost: frames that an error of the model has cost.
     """
 
     def __init__(self, model: Model, runtime: Runtime, config: StreamConfig) -> None:
@@ -82,11 +83,13 @@ class Stream:
         self.model = model
         self.runtime = runtime
         self.skipped = 0
+        self.lost = 0
         self._conditioning: Conditioning | None = Conditioning(model, runtime)
         self._wanted = self._active = self._prepare(config, None)
         self._filter = SimilarityFilter(config.seed)
         self._batch = self._new_batch()
         self._waiting: list[_Entry] = []
+        self._ready: list[Frame] = []
         self._newest: _Entry | None = None
         self._last: Pixels | None = None
         self._count = 0
@@ -156,7 +159,8 @@ class Stream:
         """
         pixels, back = to_pixels(picture)
         finished = self.push(Frame(pixels, index=self._count))
-        return back(finished[-1].pixels) if finished else None
+        # A copy: what is shown again for a skipped frame must not carry what the caller paints on it.
+        return back(finished[-1].pixels.copy()) if finished else None
 
     def push(self, frame: Frame) -> list[Frame]:
         """Let a frame in.
@@ -167,28 +171,46 @@ class Stream:
 
         Raises:
             ClosedError: the stream is closed.
+            PictureError: the frame's pixels are not uint8 [height, width, 3].
+            Exception: the model's own. What had finished comes out of the next call; what was lost is counted.
         """
         self._check_open()
+        check_pixels(frame.pixels)
         self._count += 1
-        finished = self._switch()
+        try:
+            self._switch()
+        except BaseException:
+            self.lost += 1
+            raise
         config = self._active.config
-        entry = _Entry(frame.with_pixels(cover(frame.pixels, config.width, config.height)))
+        pixels = cover(frame.pixels, config.width, config.height)
         threshold = config.similarity_threshold
-        if threshold is not None and self._filter.skip(entry.frame.pixels, threshold, config.max_skip):
-            return finished + self._skip(entry.frame)
-        self._waiting.append(entry)
-        self._newest = entry
-        if len(self._waiting) < config.frame_buffer_size:
-            return finished
-        return finished + self._enter()
+        if threshold is not None and self._filter.skip(pixels, threshold, config.max_skip):
+            self._skip(frame)
+            return self._taken()
+        if pixels is frame.pixels and config.frame_buffer_size > 1:
+            pixels = pixels.copy()  # it waits, and the caller may use his array again
+        self._newest = _Entry(frame.with_pixels(pixels))
+        self._waiting.append(self._newest)
+        if len(self._waiting) >= config.frame_buffer_size:
+            self._enter()
+        return self._taken()
 
     def flush(self) -> list[Frame]:
         """Finish every frame that is in, without new input; returns them in order."""
+        return [frame for frames in self.drain() for frame in frames]
+
+    def drain(self) -> Iterator[list[Frame]]:
+        """As ``flush``, step by step: gives what came out after each."""
         self._check_open()
-        finished = self._enter() if self._waiting else []
+        if self._waiting:
+            self._enter()
+            yield self._taken()
         while self._batch.loads:
-            finished += self._advance()
-        return finished
+            self._advance()
+            yield self._taken()
+        if self._ready:
+            yield self._taken()
 
     def update(self, **settings: Any) -> None:
         """Change settings; the next frame that enters is made with them.
@@ -208,13 +230,16 @@ class Stream:
         self._active = self._wanted
         self._batch = self._new_batch()
         self._waiting = []
+        self._ready = []
         self._newest = self._last = None
         self._filter.force()
+        self._filter.seed(self._wanted.config.seed)
 
     def close(self) -> None:
         """Let go of the engines and of all frames; the last stream of a model frees its memory."""
         self._conditioning = None
         self._waiting = []
+        self._ready = []
         self._newest = self._last = None
         for name in ("_wanted", "_active", "_batch"):
             self.__dict__.pop(name, None)
@@ -259,60 +284,85 @@ class Stream:
         setting = self._active
         return StreamBatch(setting.engines.unet, setting.plan, image_conditioned=self.model.image_conditioned)
 
-    def _switch(self) -> list[Frame]:
-        """Make the wanted setting the active one; returns the frames that this drained."""
+    def _switch(self) -> None:
+        """Make the wanted setting the active one; what this drains is made ready."""
         old, new = self._active, self._wanted
         if old is new:
-            return []
-        # What waits for its buffer to fill went in under the old setting.
-        finished = self._enter() if self._waiting else []
-        if old.plan != new.plan or old.engines is not new.engines:
-            while self._batch.loads:
-                finished += self._advance()
-        self._active = new
-        if old.plan != new.plan or old.engines is not new.engines:
-            self._batch = self._new_batch()
-        self._filter.force()
-        if old.config.seed != new.config.seed:
-            self._filter.seed(new.config.seed)
-        return finished
+            return
+        renewed = old.plan != new.plan or old.engines is not new.engines
+        try:
+            # What waits for its buffer to fill went in under the old setting.
+            if self._waiting:
+                self._enter()
+            while renewed and self._batch.loads:
+                self._advance()
+        except BaseException:
+            if renewed:
+                for entries in self._batch.loads:
+                    self._lose(entries)
+            raise
+        finally:
+            # Whatever happens: a size that does not fit the memory must not keep a smaller one from coming.
+            self._active = new
+            if renewed:
+                self._batch = self._new_batch()
+            self._filter.force()
+            if old.config.seed != new.config.seed:
+                self._filter.seed(new.config.seed)
 
-    def _enter(self) -> list[Frame]:
+    def _enter(self) -> None:
         """Encode the frames that wait and push them into the first slot."""
         entries, self._waiting = self._waiting, []
         try:
             pixels = torch.from_numpy(np.stack([entry.frame.pixels for entry in entries]))
             clean = self._active.engines.encoder(pixels.to(self.runtime.device))
-            return self._leave(self._batch.push(clean, self._active.terms, entries))
+            finished = self._batch.push(clean, self._active.terms, entries)
         except BaseException:
-            # These frames are lost; nothing may be compared with them or wait for them.
-            self._filter.force()
-            self._newest = None
+            self._lose(entries)
             raise
+        self._leave(finished)
 
-    def _advance(self) -> list[Frame]:
-        return self._leave(self._batch.step())
+    def _advance(self) -> None:
+        self._leave(self._batch.step())
 
-    def _leave(self, finished: tuple[Tensor, list[_Entry]] | None) -> list[Frame]:
+    def _leave(self, finished: tuple[Tensor, list[_Entry]] | None) -> None:
         """Decode what finished; each frame is followed by those that repeat it."""
         if finished is None:
-            return []
+            return
         latents, entries = finished
-        pictures = cast("Pixels", self._active.engines.decoder(latents).cpu().numpy())
-        frames: list[Frame] = []
+        try:
+            pictures = cast("Pixels", self._active.engines.decoder(latents).cpu().numpy())
+        except BaseException:
+            self._lose(entries)
+            raise
+        # Shown again for every frame that is skipped: nobody may paint on it.
+        pictures.flags.writeable = False
         for entry, picture in zip(entries, pictures, strict=True):
             entry.done = True
             self._last = picture
-            # The input pixels are not needed any more; followers hold none.
-            frames.append(entry.frame.with_pixels(picture))
-            frames += [frame.with_pixels(picture, repeated=True) for frame in entry.followers]
-        return frames
+            self._ready.append(entry.frame.with_pixels(picture))
+            self._ready += [frame.with_pixels(picture, repeated=True) for frame in entry.followers]
 
-    def _skip(self, frame: Frame) -> list[Frame]:
+    def _lose(self, entries: list[_Entry]) -> None:
+        """Count frames that will not come out; nothing may be compared with them or wait for them."""
+        self.lost += sum(1 + len(entry.followers) for entry in entries)
+        self._filter.force()
+        if any(entry is self._newest for entry in entries):
+            self._newest = None
+
+    def _skip(self, frame: Frame) -> None:
         """Answer a frame that is not computed: repeat the last output, or first bring out what is still in."""
         self.skipped += 1
         if self._newest is None or self._newest.done:
             assert self._last is not None
-            return [frame.with_pixels(self._last, repeated=True)]
+            self._ready.append(frame.with_pixels(self._last, repeated=True))
+            return
         self._newest.followers.append(frame)
-        return self._enter() if self._waiting else self._advance()
+        if self._waiting:
+            self._enter()
+        else:
+            self._advance()
+
+    def _taken(self) -> list[Frame]:
+        ready, self._ready = self._ready, []
+        return ready

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -40,7 +40,7 @@ class Terms:
     delta: float = 1.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Slot(Generic[T]):
     x: Tensor
     clean: Tensor
@@ -96,7 +96,7 @@ class StreamBatch(Generic[T]):
         finished: tuple[Tensor, T] | None = None
         for (i, slot), (positive, negative) in zip(full, predictions, strict=True):
             terms = slot.terms
-            epsilon, slot.anchor = guide(
+            epsilon, anchor = guide(
                 terms.guidance,
                 terms.scale,
                 terms.delta,
@@ -111,8 +111,8 @@ class StreamBatch(Generic[T]):
             if i + 1 == len(self.plan):
                 finished = clean, slot.load
             else:
-                slot.x = add_noise(self.plan, i + 1, clean, terms.noise[i + 1])
-                after[i + 1] = slot
+                x = add_noise(self.plan, i + 1, clean, terms.noise[i + 1])
+                after[i + 1] = replace(slot, x=x, anchor=anchor)
         self._slots = after
         return finished
 

@@ -234,6 +234,100 @@ async def test_a_still_scene_is_delivered_at_once_and_without_sleeping() -> None
     assert len(made.unet.calls) == 1
 
 
+@pytest.mark.parametrize("buffer", [2, 3, 4])
+async def test_frames_that_come_out_together_do_not_overtake_one_another(buffer: int) -> None:
+    async with LiveStream(toy().stream(frame_buffer_size=buffer)) as live:
+        task = asyncio.create_task(collect(live))
+        for frame in frames(36):
+            live.push(frame)
+            await asyncio.sleep(0.01)
+        live.end()
+        got = await task
+    assert len(got) + live.metrics.dropped_in == 36
+    assert live.metrics.dropped_out == 0
+
+
+async def test_what_is_in_at_the_end_comes_out() -> None:
+    async with LiveStream(toy().stream(steps=8)) as live:
+        task = asyncio.create_task(collect(live))
+        for frame in frames(12):
+            live.push(frame)
+            await asyncio.sleep(0.02)
+        live.end()
+        got = await task
+    assert [f.index for f in got][-1] == 11
+    assert len(got) == 12 - live.metrics.dropped_in
+
+
+async def test_closing_does_not_wait_for_what_is_in_flight() -> None:
+    stream = slow(toy(), 0.15, steps=8)
+    async with LiveStream(stream) as live:
+        for i in range(8):
+            live.push(picture(i))
+            await asyncio.sleep(0.16)
+        started = time.monotonic()
+        await live.close()
+    assert time.monotonic() - started < 0.6  # one step, not the seven that would drain it
+
+
+@pytest.mark.parametrize("buffer", [1, 3])
+async def test_a_broken_model_ends_a_live_stream_too(buffer: int) -> None:
+    made = toy()
+
+    def unet(*inputs):  # type: ignore[no-untyped-def]
+        raise RuntimeError("broken weights")
+
+    stream = made.stream(frame_buffer_size=buffer)
+    made.unet.forward = unet  # type: ignore[method-assign]
+    async with LiveStream(stream) as live:
+        taker = asyncio.create_task(collect(live))
+        with pytest.raises((RuntimeError, ClosedError)):
+            for _ in range(200):
+                live.push(picture(0))
+                await asyncio.sleep(0.005)
+        with pytest.raises(RuntimeError, match="broken weights"):
+            await asyncio.wait_for(taker, 5)
+        metrics = live.metrics
+        assert metrics.failed >= 10 * buffer
+
+
+@pytest.mark.parametrize("policy", ["live", "lossless"])
+async def test_pushing_after_the_end_is_refused(policy: str) -> None:
+    async with LiveStream(toy().stream(), policy) as live:
+        live.end()
+        with pytest.raises(ClosedError):
+            live.push(picture(0))
+
+
+async def test_a_change_does_not_jump_the_queue() -> None:
+    made = toy()
+    plain = {p: made.stream(prompt=p) for p in "ab"}
+    async with LiveStream(slow(made, 0.01, prompt="a"), "lossless", capacity=8) as live:
+        for i in range(4):
+            await live.put(Frame(picture(i), index=i))
+        live.update(prompt="b")
+        for i in range(4, 8):
+            await live.put(Frame(picture(i), index=i))
+        live.end()
+        got = await collect(live)
+    for f in got:
+        assert np.array_equal(f.pixels, plain["a" if f.index < 4 else "b"](picture(f.index)))
+
+
+async def test_a_camera_may_fill_its_array_again() -> None:
+    buffer = picture(0).copy()
+    want = toy().stream()(picture(0))
+    async with LiveStream(slow(toy(), 0.05)) as live:
+        live.push(buffer)
+        buffer[:] = 0
+        assert np.array_equal((await anext(live)).pixels, want)
+
+
+def test_a_capacity_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="capacity"):
+        LiveStream(toy().stream(), capacity=0)
+
+
 async def test_used_before_it_is_open() -> None:
     live = LiveStream(toy().stream())
     with pytest.raises(ClosedError):

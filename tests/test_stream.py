@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamdiff import ClosedError, ConfigError, Frame, Guidance, Stream, StreamConfig
+from streamdiff import ClosedError, ConfigError, Frame, Guidance, PictureError, Stream, StreamConfig
 from streamdiff.picture import cover
 from streamdiff.schedule import plan_of, slot_noise
 from tests.reference import denoise
@@ -187,6 +187,97 @@ def test_a_network_that_cannot_be_built_leaves_the_old_size_running(monkeypatch:
         stream.update(width=128, prompt="other")
     assert stream.config.width == 64
     assert np.array_equal(stream(picture(0)), before)
+
+
+def failing_once(made: Toy, part: str, stream: Stream) -> None:
+    """The next call of one of the stream's networks raises."""
+    engines = stream._active.engines
+    engine = getattr(engines, part)
+    calls = iter([True])
+
+    def call(*inputs: torch.Tensor) -> torch.Tensor:
+        if next(calls, False):
+            raise RuntimeError("out of memory")
+        return engine(*inputs)
+
+    changed = replace(engines, **{part: call})
+    stream._wanted = stream._active = replace(stream._active, engines=changed)
+    if part == "unet":
+        stream._batch._unet = call
+
+
+@pytest.mark.parametrize("part", ["encoder", "unet", "decoder"])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("threshold", [None, 0.0])
+def test_one_failure_costs_what_it_must_and_no_more(part: str, steps: int, threshold: float | None) -> None:
+    made = toy()
+    stream = made.stream(steps=steps, similarity_threshold=threshold, max_skip=10_000)
+    out: list[Frame] = []
+    for i in range(3):
+        out += stream.push(Frame(picture(i), index=i))
+    failing_once(made, part, stream)
+    failed = 0
+    for i in range(3, 40):
+        try:
+            out += stream.push(Frame(picture(min(i, 5)), index=i))
+        except RuntimeError:
+            failed += 1
+    out += stream.flush()
+    assert failed == 1
+    # Every frame either came out, in order, or was counted: one at most, and with it none that only repeats it.
+    assert [f.index for f in out] == sorted(f.index for f in out)
+    assert len(out) + stream.lost == 40
+    assert stream.lost == 1
+
+
+def test_what_had_finished_survives_a_failure_after_it() -> None:
+    made = toy()
+    stream = made.stream(steps=4)
+    out = [f for frame in frames(5) for f in stream.push(frame)]
+    stream.update(steps=1)
+    forward, calls = made.unet.forward, [0]
+
+    def unet(*inputs: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == 4:  # after the three of the drain: the entering frame's own
+            raise RuntimeError("out of memory")
+        return forward(*inputs)
+
+    made.unet.forward = unet  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        stream.push(Frame(picture(9), index=5))
+    out += stream.push(Frame(picture(10), index=6))
+    assert [f.index for f in out] == [0, 1, 2, 3, 4, 6]
+    assert stream.lost == 1
+
+
+def test_nobody_can_paint_on_what_is_shown_again() -> None:
+    stream = toy().stream(similarity_threshold=0.0, max_skip=100)
+    first = stream(picture(0))
+    kept = first.copy()
+    first[:] = 7
+    assert np.array_equal(stream(picture(0)), kept)
+    (frame,) = stream.push(Frame(picture(0)))
+    with pytest.raises(ValueError, match="read-only"):
+        frame.pixels[:] = 7
+
+
+def test_an_array_that_is_filled_again_while_it_waits() -> None:
+    stream, plain = toy().stream(frame_buffer_size=2), toy().stream()
+    buffer = picture(0).copy()
+    stream.push(Frame(buffer))
+    buffer[:] = picture(1)
+    first, second = stream.push(Frame(buffer))
+    assert np.abs(first.pixels.astype(int) - plain(picture(0)).astype(int)).max() <= 1
+    assert np.abs(second.pixels.astype(int) - plain(picture(1)).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((64, 64, 3)), np.zeros((64, 64), np.uint8), np.zeros((0, 9, 3), np.uint8), None]
+)
+def test_a_frame_of_the_wrong_kind_is_refused(bad: object) -> None:
+    with pytest.raises(PictureError, match="uint8"):
+        toy().stream().push(Frame(bad))  # type: ignore[arg-type]
 
 
 def test_a_changed_prompt_survives_a_reset() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -34,8 +35,9 @@ def error_line(text: str) -> None:
 
 
 def print_line(text: str, to: Any) -> None:
-    """Print text on one line; characters that the terminal cannot show are escaped."""
-    line = " ".join(text.split())
+    """Print text on one line; characters that the terminal cannot show, or would obey, are escaped."""
+    line = re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text.strip())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     encoding = getattr(to, "encoding", None) or "utf-8"
     to.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     to.flush()

@@ -59,8 +59,13 @@ def set_up_logging() -> None:
     root.setLevel(logging.INFO if debugging() else logging.ERROR)
     logging.getLogger("streamdiff").setLevel(logging.DEBUG if debugging() else logging.WARNING)
     if not debugging():
+        # These have handlers of their own, and advice for programmers. Read when they are imported, which is later.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
         # Deprecations inside other packages are nothing a user can act on.
         warnings.simplefilter("ignore")
+        for package in ("DIFFUSERS", "TRANSFORMERS"):
+            os.environ.setdefault(f"{package}_VERBOSITY", "error")
 
 
 class _Lines(logging.Handler):

@@ -114,7 +114,9 @@ def choose(config: Path | None = None, **given: Any) -> Choice:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        read = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        # As the options are spelt, or as StreamConfig's fields are.
+        return {name.replace("-", "_"): value for name, value in read.items()}
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

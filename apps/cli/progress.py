@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from apps.cli.console import console
+from apps.cli.failures import debugging
+from apps.loading import Choice
 
 
 @contextmanager
@@ -16,13 +20,32 @@ def waiting(text: str) -> Iterator[None]:
     if not screen.is_terminal:
         yield
         return
-    with screen.status(text):
+    from rich.markup import escape
+
+    with screen.status(escape(text)):
+        yield
+
+
+@contextmanager
+def loading(choice: Choice) -> Iterator[None]:
+    """Around the loading of a model: a spinner, and no bars of other packages beside it.
+
+    A model that must be fetched first shows them: gigabytes without a sign of life look like a fault.
+    """
+    local = all(name is None or name == "tiny" or Path(name).exists() for name in (choice.model, choice.vae))
+    if not local:
+        yield
+        return
+    if not debugging():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    with waiting(f"loading {choice.model}"):
         yield
 
 
 @contextmanager
 def progress(text: str, total: int | None) -> Iterator[Callable[[Any], None]]:
     """A bar with frames per second and the time left; gives the function to call after each frame."""
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -46,5 +69,5 @@ def progress(text: str, total: int | None) -> Iterator[Callable[[Any], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     # Refreshed from its own thread ten times a second: a call for each frame costs microseconds.
     with Progress(*columns, console=screen, transient=True) as bars:
-        task = bars.add_task(text, total=total)
+        task = bars.add_task(escape(text), total=total)
         yield lambda _: bars.update(task, advance=1)

@@ -123,10 +123,7 @@ def write_picture(path: Path, pixels: Pixels) -> None:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, kind, **_QUALITY[kind])
     with AtomicFile(path) as target:
-        try:
-            target.file.write(data.getvalue())
-        except OSError as error:
-            raise MediaError(f"{path}: cannot be written ({reason(error)}); nothing was left behind") from error
+        target.file.write(data.getvalue())
         target.commit()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 from av.error import FFmpegError
 
 from apps.media.atomic import reason
@@ -25,16 +27,18 @@ class SoundTrack:
         fate: what became of the sound, for the user: "copied", "encoded again as aac", "left out (…)", "none".
     """
 
-    def __init__(self, source: Path, target: Any, encoder: str) -> None:
+    def __init__(self, source: Path, target: Any, kind: str, encoder: str) -> None:
         """Add the source's sound streams to a container that is about to be written.
 
         Args:
             source: the file the sound comes from.
             target: PyAV output container, before its header is written.
+            kind: FFmpeg's name of that kind of container.
             encoder: codec for sound that the target cannot hold as it is.
         """
         self._source = open_container(source)
         self._target = target
+        self._kind = kind
         self._start = start_of(self._source)
         self._copies: dict[int, Any] = {}
         self._encoders: dict[int, Any] = {}
@@ -72,11 +76,9 @@ class SoundTrack:
     def _add(self, stream: Any, encoder: str) -> str:
         if stream.codec_context is None:
             return "left out (its codec is unknown)"
-        try:
+        if _holds(self._kind, stream):
             self._copies[stream.index] = self._target.add_stream_from_template(stream)
             return "copied"
-        except (ValueError, FFmpegError):
-            pass  # this container does not hold that codec
         try:
             # Rates that the encoder does not know are resampled by it to the nearest it does.
             made = self._target.add_stream(encoder, rate=48000 if encoder == "libopus" else stream.rate)
@@ -118,3 +120,16 @@ class SoundTrack:
             if frame.pts is not None:
                 frame.pts -= int(Fraction(self._start) / frame.time_base)
             self._target.mux(encoder.encode(frame))
+
+
+def _holds(kind: str, stream: Any) -> bool:
+    """Whether a kind of container takes sound as it is: many tell only when their header is written."""
+    if kind == "mp4" and stream.codec_context.name.startswith("pcm_") and stream.channels > 2:
+        return False  # without the names of its channels, which few files have, the whole file fails at its end
+    try:
+        with av.open(io.BytesIO(), "w", format=kind) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+        return True
+    except (ValueError, FFmpegError):
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from apps.media.atomic import AtomicFile, reason
 from apps.media.reader import Reader
@@ -164,14 +164,19 @@ class VideoWriter:
         self._errors: tuple[type[BaseException], ...] = (av.error.FFmpegError, OSError)
         self._sound: Any = None
         self._container: Any = None
+        self._shown: dict[int, int] = {}
+        self._held: Any = None
+        self._span = (0, 0)
+        self._first: int | None = None
         self.frames = 0
         kind, encoders, sound_encoder = VIDEOS[output.suffix.lower()]
+        self._by_steps = kind in ("mp4", "mov")
         encoder = _first_usable(encoders, output)
         self._atomic = AtomicFile(output)
         try:
             # The index at the front lets a browser start to play before all is there.
-            options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
-            self._container = av.open(self._atomic.file, "w", format=kind, container_options=options)
+            options = {"movflags": "+faststart"} if self._by_steps else {}
+            self._container = av.open(cast("BinaryIO", self._atomic.file), "w", format=kind, container_options=options)
             self._time_base = _time_base(source)
             self._rate = (source.rate if source else None) or rate
             self._stream = self._add_stream(encoder)
@@ -179,7 +184,7 @@ class VideoWriter:
             if source is not None and source.has_sound:
                 from apps.media.sound import SoundTrack
 
-                self._sound = SoundTrack(source.path, self._container, sound_encoder)
+                self._sound = SoundTrack(source.path, self._container, kind, sound_encoder)
                 self.sound = self._sound.fate
         except self._errors as error:
             self._discard()
@@ -202,13 +207,13 @@ class VideoWriter:
         seconds = frame.pts if frame.pts is not None else self.frames / self._rate
         picture.pts = round(seconds / float(self._time_base))
         picture.time_base = self._time_base
-        if isinstance(frame.tag, (int, float)):
-            # How long it is shown: for the last frame, nothing else tells.
-            picture.duration = max(1, round(frame.tag / float(self._time_base)))
+        shown = frame.tag if isinstance(frame.tag, (int, float)) else 1 / self._rate
+        self._shown[picture.pts] = max(1, round(shown / float(self._time_base)))
         try:
-            self._container.mux(self._stream.encode(picture))
+            self._mux(self._stream.encode(picture))
             if self._sound is not None:
                 self._sound.write_until(seconds)
+            self._atomic.file.check()
         except self._errors as error:
             raise self._failed(error) from error
         self.frames += 1
@@ -218,10 +223,11 @@ class VideoWriter:
         if not self.frames:
             raise MediaError(f"{self._output}: there is no frame to write")
         try:
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None), last=True)
             if self._sound is not None:
                 self._sound.finish()
                 self._sound.close()
+            self._atomic.file.check()
             container, self._container = self._container, None
             container.close()
         except self._errors as error:
@@ -238,6 +244,26 @@ class VideoWriter:
         for name, value in encoder_colours(self._height).items():
             setattr(stream.codec_context, name, value)
         return stream
+
+    def _mux(self, packets: list[Any], *, last: bool = False) -> None:
+        """Write packets with how long each is shown: for the last frame of a file, nothing else tells."""
+        for packet in packets:
+            self._flush_held()
+            self._held = packet
+            begin, end = self._span if self._first is not None else (packet.pts, packet.pts)
+            self._first = packet.dts if self._first is None else self._first
+            packet.duration = self._shown.pop(packet.pts, 0)
+            self._span = min(begin, packet.pts), max(end, packet.pts + packet.duration)
+        if last and self._held is not None:
+            if self._by_steps:
+                # The others last until the next one is decoded; what is left of the whole is the last one's.
+                self._held.duration = max(1, self._span[1] - self._span[0] - (self._held.dts - self._first))
+            self._flush_held()
+
+    def _flush_held(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._container.mux(held)
 
     def _failed(self, error: BaseException) -> MediaError:
         return MediaError(f"{self._output}: cannot be written ({reason(error)}); nothing was left behind")

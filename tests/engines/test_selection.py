@@ -36,6 +36,11 @@ def test_cuda_without_a_card() -> None:
         choose("torch", "cuda")
 
 
+def test_openvino_can_be_forced_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.selection, "_torch_device", lambda: torch.device("cuda"))
+    assert choose("openvino").device == torch.device("cpu")
+
+
 def test_a_missing_openvino_is_said_and_torch_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
