@@ -1,147 +1,112 @@
-"""``streamdiff bench``: what this machine does, part by part, beside diffusers' own pipeline."""
+"""``streamdiff bench``: how fast this machine is, and what takes the time."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import sys
+from datetime import datetime, timezone
 from typing import Annotated, Any
 
 import typer
 
 from apps.cli import options
-from apps.cli.console import console, say
-from apps.cli.progress import loading, waiting
+from apps.cli.console import console, print_line
+from apps.cli.progress import waiting
+from streamdiff.errors import ConfigError
 
-STEPS = (1, 2, 4)
+SIZE = "256x256"
 
 
 def bench(
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the frames.")] = "256x256",
-    frames: Annotated[int, typer.Option("--frames", min=4, help="Frames for each figure.")] = 120,
-    baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Compare with diffusers' own pipeline.")
-    ] = True,
-    prompt: options.Prompt = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Pixels, multiples of 8.")] = SIZE,
+    frames: Annotated[int, typer.Option(min=5, max=10_000, help="Timed frames for each figure.")] = 100,
+    baseline: Annotated[bool, typer.Option(help="Compare with diffusers' own pipeline.")] = True,
     model: options.Model = None,
     engine: options.EngineName = None,
     device: options.Device = None,
 ) -> None:
-    """Measure this machine: each part, the whole step, the similarity filter, start and memory, and the same weights
-    through diffusers' own pipeline in the same process.
-    """
+    """Measure this machine: milliseconds, frames per second, memory, and a ratio to diffusers' own pipeline."""
     width, height = _size(size)
-    choice = options.choose(prompt=prompt, model=model, engine=engine, device=device, width=width, height=height)
-    with loading(choice):
+    choice = options.choose(
+        model=model, engine=engine, device=device, width=width, height=height, prompt="pencil sketch"
+    )
+    with waiting("loading"):
+        from apps.benchmark import measure
         from apps.loading import open_stream
 
         stream = open_stream(choice)
     with stream:
-        found = measure(stream, choice, frames, baseline)
+        # A line for each thing measured: minutes of silence look like a program that hangs.
+        result = measure(
+            stream,
+            choice.model,
+            frames,
+            with_baseline=baseline,
+            say=lambda text: print_line(f"measuring: {text}", sys.stderr),
+        )
+        report = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": _machine(stream)}
+        report |= {"model": choice.model, "size": f"{width}x{height}", "frames": frames, **result}
     if as_json:
-        say(json.dumps(found, ensure_ascii=False))
+        print_line(json.dumps(report), sys.stdout)
     else:
-        _show(found)
-
-
-def measure(stream: Any, choice: Any, frames: int, baseline: bool) -> dict[str, Any]:
-    """Measure everything; the keys are those of ``--json``. Times in milliseconds where they do not say otherwise."""
-    from apps import machine
-    from apps import measure as m
-    from streamdiff import StreamdiffError
-
-    config = stream.config
-    width, height = config.width, config.height
-    if not config.prompt and stream.model.styles:
-        stream.update(prompt=stream.model.styles[0].prompt)
-    with waiting("measuring the parts"):
-        footage = m.moving(width, height, max(frames, 30))
-        parts = m.parts(stream, footage[0], frames)
-    pipeline, pipeline_note = None, "left out"
-    if baseline:
-        try:
-            with waiting("loading diffusers' pipeline"):
-                pipeline = m.diffusers_pipeline(choice.model, stream.model.image_conditioned, stream.config.prompt)
-            pipeline_note = "diffusers' own, fp32, PyTorch eager, same weights and steps, no guidance"
-        except StreamdiffError as error:
-            pipeline_note = str(error)
-    whole: list[m.Whole] = []
-    for steps in STEPS:
-        with waiting(f"measuring {steps} step(s)"):
-            whole.append(m.whole(stream, footage, steps, frames, pipeline))
-    with waiting("measuring the similarity filter"):
-        still = m.filtered(stream, footage[:1], frames)
-        moving = m.filtered(stream, footage, frames)
-    with waiting("measuring a fresh start"):
-        m.fresh_start(choice, width, height, 1)  # warms the caches of disk and engines
-        start = m.fresh_start(choice, width, height, frames)
-    return {
-        "machine": {
-            "cpu": machine.cpu_name(),
-            "cpu_flags": machine.cpu_flags(),
-            "cores": machine.cores(),
-            "memory_gb": round(machine.memory_gb(), 1),
-            "gpus": machine.gpus(),
-            "system": machine.system(),
-            "versions": machine.versions(),
-        },
-        "model": choice.model,
-        "engine": stream.runtime.description,
-        "width": width,
-        "height": height,
-        "frames": frames,
-        "parts_ms": parts,
-        "whole": [asdict(entry) for entry in whole],
-        "filter_threshold": m.THRESHOLD,
-        "filter_still": asdict(still),
-        "filter_moving": asdict(moving),
-        **start,
-        "pipeline": pipeline_note,
-    }
+        _show(report)
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise typer.BadParameter(f"{text!r}: give width x height, such as 256x256", param_hint="--size")
-    return int(width), int(height)
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise ConfigError(f"size = {text!r}: two numbers with an x between them, such as {SIZE}") from None
+    return width, height
 
 
-def _show(found: dict[str, Any]) -> None:
+def _machine(stream: Any) -> dict[str, Any]:
+    from apps import machine
+
+    return {
+        "cpu": machine.cpu_name(),
+        "cores": machine.cores(),
+        "memory_gb": round(machine.memory_gb(), 1),
+        "gpus": machine.gpus(),
+        "system": machine.system(),
+        "engine": stream.runtime.description,
+        "versions": machine.versions(),
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    screen = console()
-    about, versions = found["machine"], found["machine"]["versions"]
-    screen.print(f"[bold]machine[/]  {escape(about['cpu'])}, {about['cores']} cores, {about['memory_gb']} GB, "
-                 f"{escape(about['system'])}")  # fmt: skip
-    screen.print(f"[bold]engine[/]   {escape(found['engine'])}; torch {versions['torch']}")
-    screen.print(f"[bold]model[/]    {escape(found['model'])} at {found['width']}x{found['height']}; "
-                 f"medians of {found['frames']} frames")  # fmt: skip
-    screen.print()
-    parts = found["parts_ms"]
-    screen.print(f"encode {parts['encode']:.2f} ms   UNet {parts['unet']:.2f} ms   decode {parts['decode']:.2f} ms")
-    screen.print()
-    table = Table("steps", "ms a frame", "95% within", "fps", "diffusers ms", "times faster", box=None, pad_edge=False)
-    for column in table.columns:
-        column.justify = "right"
-    for entry in found["whole"]:
-        table.add_row(
-            str(entry["steps"]),
-            f"{entry['ms']:.1f}",
-            f"{entry['p95_ms']:.1f}",
-            f"{entry['fps']:.1f}",
-            f"{entry['pipeline_ms']:.0f}" if entry["pipeline_ms"] else "-",
-            f"{entry['ratio']:.1f}" if entry["ratio"] else "-",
-        )
+    machine, screen = report["machine"], console()
+    screen.print(f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['engine']}")
+    screen.print(
+        f"model {escape(report['model'])}, {report['size']}, medians of {report['frames']}, {report['footage']}"
+    )
+    table = Table("", "ms", "p95 ms", "per second")
+    for name, timing in report["parts"].items():
+        table.add_row(name, *(f"{timing[key]:.1f}" for key in ("median_ms", "p95_ms", "fps")))
+    table.add_section()
+    for n, timing in report["steps"].items():
+        name = f"picture to picture, {n} step{'' if n == '1' else 's'}"
+        table.add_row(name, *(f"{timing[key]:.1f}" for key in ("median_ms", "p95_ms", "fps")))
+    skipped = report["similarity"]["skipped"]
+    table.add_row("skipped frame (still scene)", f"{skipped['median_ms']:.3f}", f"{skipped['p95_ms']:.3f}", "")
     screen.print(table)
-    screen.print(f"[dim]diffusers: {escape(found['pipeline'])}[/]")
-    screen.print()
-    for name in ("still", "moving"):
-        entry = found[f"filter_{name}"]
-        text = f"similarity filter, {name}: {entry['fps']:.1f} fps, {entry['skipped']:.0%} skipped"
-        if entry["cost"] is not None:
-            text += f", a skipped frame {entry['skipped_ms']:.3f} ms = {entry['cost']:.1%} of a processed one"
-        screen.print(text)
-    screen.print(f"new process to first frame {found['first_frame_s']:.1f} s with a warm cache; "
-                 f"peak memory {found['peak_memory_mb']:.0f} MB")  # fmt: skip
+    moving = report["similarity"]["moving"]
+    screen.print(f"a skipped frame costs {report['similarity']['skipped_cost_percent']:.2f}% of a processed one; "
+                 f"moving footage with the filter on: {moving['mean_fps']:.1f} per second, "
+                 f"{moving['skipped_frames']} of {moving['frames']} skipped")  # fmt: skip
+    screen.print(f"start to first frame, warm cache: {report['start_to_first_frame_s']:.1f} s; "
+                 f"peak memory: {report['peak_memory_mb']} MB")  # fmt: skip
+    compared = report.get("baseline", {})
+    if "left_out" in compared:
+        screen.print(f"no comparison: {compared['left_out']}")
+    elif compared:
+        for n in (1, 2, 4):
+            row = compared[f"{n}_step"]
+            screen.print(
+                f"{compared['pipeline']}, same weights, {n} step{'s' * (n > 1)}: {row['diffusers_ms']:.0f} ms against "
+                f"{row['ours_ms']:.0f} ms: {row['ratio']:.1f} times"
+            )
