@@ -14,7 +14,7 @@ import typer
 from apps.cli import options
 from apps.cli.console import note, say, warn
 from apps.cli.failures import guarded, set_up_logging
-from apps.cli.progress import loading, progress
+from apps.cli.progress import progress, waiting
 
 PROMPTS = ("pencil sketch", "watercolor", "van gogh", "comic book")
 SIZE = (256, 256)
@@ -44,7 +44,7 @@ def demo(
     for output in (video, picture):
         check_output(output, source)
     with _footage(source) as reader:
-        with loading(choice):
+        with waiting("loading the model (the first time, its engine is built too)"):
             from apps.loading import open_stream
             from apps.pipeline import stylise
 

@@ -64,8 +64,6 @@ def set_up_logging() -> None:
         os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
         # Deprecations inside other packages are nothing a user can act on.
         warnings.simplefilter("ignore")
-        for package in ("DIFFUSERS", "TRANSFORMERS"):
-            os.environ.setdefault(f"{package}_VERBOSITY", "error")
 
 
 class _Lines(logging.Handler):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from apps.cli.console import console
-from apps.cli.failures import debugging
-from apps.loading import Choice
 
 
 @contextmanager
@@ -23,22 +19,6 @@ def waiting(text: str) -> Iterator[None]:
     from rich.markup import escape
 
     with screen.status(escape(text)):
-        yield
-
-
-@contextmanager
-def loading(choice: Choice) -> Iterator[None]:
-    """Around the loading of a model: a spinner, and no bars of other packages beside it.
-
-    A model that must be fetched first shows them: gigabytes without a sign of life look like a fault.
-    """
-    local = all(name is None or name == "tiny" or Path(name).exists() for name in (choice.model, choice.vae))
-    if not local:
-        yield
-        return
-    if not debugging():
-        os.environ.setdefault("TQDM_DISABLE", "1")
-    with waiting(f"loading {choice.model}"):
         yield
 
 

@@ -9,7 +9,7 @@ import typer
 
 from apps.cli import options
 from apps.cli.console import note, say, warn
-from apps.cli.progress import loading, progress
+from apps.cli.progress import progress, waiting
 from apps.loading import Choice
 
 
@@ -88,7 +88,7 @@ def stylise_file(source: Path, output: Path, choice: Choice, *, replace: bool = 
     check_output(output, source, replace=replace)
     with open_reader(source) as reader:
         check_output(output, source, still=reader.still, replace=replace)
-        with loading(choice):
+        with waiting(f"loading {choice.model}"):
             from apps.loading import open_stream
             from apps.pipeline import stylise
             from apps.prompts import about_prompt

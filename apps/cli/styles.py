@@ -9,7 +9,7 @@ import typer
 
 from apps.cli import options
 from apps.cli.console import console, note, say
-from apps.cli.progress import loading, progress
+from apps.cli.progress import progress, waiting
 
 COLUMNS = 4
 
@@ -42,7 +42,7 @@ def styles(
             raise ConfigError("say where the contact sheet goes: -o styles.png")
         from streamdiff import load_model
 
-        with loading(choice):
+        with waiting(f"loading {choice.model}"):
             known = load_model(choice.model)
         _list(known)
         return
@@ -52,7 +52,7 @@ def styles(
     from apps.media import write_picture
     from apps.sheet import contact_sheet
 
-    with loading(choice):
+    with waiting(f"loading {choice.model}"):
         stream = open_stream(choice, (pixels.shape[1], pixels.shape[0]))
     with stream:
         _list(stream.model)

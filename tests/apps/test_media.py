@@ -242,6 +242,7 @@ def test_a_full_disk(tmp_path: Path, name: str) -> None:
     )
     assert result.returncode == 3, result.stderr
     assert "cannot be written" in result.stdout and len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""  # nor anything from the codecs, which go on calling after a failure
     assert list(tmp_path.iterdir()) == []
 
 
