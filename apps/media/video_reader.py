@@ -72,6 +72,8 @@ class VideoReader:
         declared = self._stream.frames
         if declared and index + 1 < declared - max(2, declared // 100):
             self.warnings.append(f"the file ends early: {index + 1} of {declared} frames could be read")
+        elif matroska_is_cut(self.path):
+            self.warnings.append(f"the file ends early: {index + 1} frames could be read")
 
     def close(self) -> None:
         """Close the file."""
@@ -172,3 +174,25 @@ def start_of(container: Any) -> Fraction:
     """
     free_running = container.format.name in ("mpegts", "mpeg", "hls", "rtsp", "asf")
     return Fraction(container.start_time or 0, av.time_base) if free_running else Fraction(0)
+
+
+def matroska_is_cut(path: Path) -> bool:
+    """Whether a Matroska or WebM file is shorter than its own header says; False for all other files.
+
+    Such a file has no count of its frames, and what is left of it plays without a complaint.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    at = 0
+    for identity in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML, Segment
+        if head[at : at + 4] != identity or len(head) < at + 12:
+            return False
+        at += 4
+        length = 9 - head[at].bit_length()  # bytes of the size: told by the leading zeros of the first
+        unknown = (1 << 7 * length) - 1  # all ones: recorded live, the end was not known
+        size = int.from_bytes(head[at : at + length], "big") & unknown
+        at += length
+        if identity == b"\x18\x53\x80\x67":
+            return size != unknown and at + size > path.stat().st_size
+        at += size
+    return False

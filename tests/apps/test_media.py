@@ -155,6 +155,10 @@ def test_a_film_that_ends_early_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
     path.write_bytes(data[: len(data) * 3 // 4])
     with open_reader(path) as reader:
         assert 5 < len(list(reader)) < 40
+        assert any("ends early" in warning for warning in reader.warnings)
+    path.write_bytes(data)
+    with open_reader(path) as reader:
+        assert len(list(reader)) == 40 and reader.warnings == []
 
 
 # Writing.
