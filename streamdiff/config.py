@@ -77,11 +77,6 @@ class StreamConfig(BaseModel):
         """The mode that has an effect: a scale of 1 or less is no guidance and costs no negative evaluation."""
         return self.guidance if self.guidance_scale > 1 else Guidance.none
 
-    @property
-    def step_count(self) -> int:
-        """Steps a frame takes: those of ``timesteps`` when given, else ``steps``."""
-        return len(self.timesteps) if self.timesteps is not None else self.steps
-
     @classmethod
     def make(cls, **settings: Any) -> StreamConfig:
         """Validate settings.

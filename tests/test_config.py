@@ -48,8 +48,3 @@ def test_a_change_gives_a_new_configuration() -> None:
     assert config.changed(prompt="x").prompt == "x"
     assert config.prompt == ""
     assert config.changed() == config
-
-
-def test_timesteps_take_the_place_of_steps() -> None:
-    assert StreamConfig.make(timesteps=[800, 400, 100], steps=1).step_count == 3
-    assert StreamConfig.make(steps=2).step_count == 2

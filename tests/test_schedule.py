@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamdiff.config import StreamConfig
 from streamdiff.errors import ConfigError
-from streamdiff.schedule import add_noise, make_plan, predict_clean, slot_noise, strength_timesteps, to_epsilon
+from streamdiff.schedule import add_noise, make_plan, plan_of, predict_clean, slot_noise, strength_timesteps, to_epsilon
 from tests.toy import alphas_cumprod
 
 
@@ -66,3 +67,9 @@ def test_noise_comes_from_the_seed_alone() -> None:
 def test_a_timestep_beyond_the_schedule_is_refused() -> None:
     with pytest.raises(ConfigError, match="0 to 99"):
         make_plan([500], alphas_cumprod()[:100], "epsilon")
+
+
+def test_raw_timesteps_take_the_place_of_strength_and_steps() -> None:
+    config = StreamConfig.make(timesteps=[800, 400, 100], steps=1, strength=0.2)
+    assert plan_of(config, alphas_cumprod(), "epsilon").timesteps == (800, 400, 100)
+    assert len(plan_of(StreamConfig.make(steps=2), alphas_cumprod(), "epsilon")) == 2

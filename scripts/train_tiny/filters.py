@@ -114,17 +114,6 @@ def relief(g: Plane, strength: float) -> Plane:
     return f32(np.clip((gx + gy) * strength, -0.2, 0.2))
 
 
-def to_palette(x: Plane, palette: Plane, hardness: float) -> Plane:
-    """Soft nearest colour of `palette` [n, 3] in Lab space."""
-    lab = f32(cv2.cvtColor(x, cv2.COLOR_RGB2LAB))
-    colours = f32(cv2.cvtColor(palette[None], cv2.COLOR_RGB2LAB))[0]
-    distance = np.square(lab[..., None, :] - colours).sum(-1)
-    distance -= distance.min(-1, keepdims=True)
-    weight = np.exp(-distance * hardness)
-    weight /= weight.sum(-1, keepdims=True)
-    return f32(weight @ palette)
-
-
 def hatching(shape: tuple[int, ...], period: int = 8, rising: bool = True) -> Plane:
     """Diagonal stripes as a triangle wave 0..1; the period fits the latent grid, so that a network can learn them."""
     y, x = np.mgrid[: shape[0], : shape[1]]
