@@ -45,7 +45,7 @@ def nearest_styles(model: Model, prompt: str) -> list[str]:
 
 def _known(model: Model, prompt: str) -> bool:
     words = f" {' '.join(prompt.lower().replace(',', ' ').replace('.', ' ').split())} "
-    terms = (term for style in model.styles for term in (style.name, style.prompt, *style.synonyms))
+    terms = (term for style in (*model.styles, *model.moods) for term in (style.name, style.prompt, *style.synonyms))
     return any(f" {term.lower()} " in words for term in terms)
 
 

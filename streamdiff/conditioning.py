@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor
 
 from engines.base import Engine, Runtime
@@ -22,6 +23,14 @@ class Conditioning:
         self._runtime = runtime
         self._engine: Engine | None = None
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def blend(self, first: str, second: str, share: float) -> Tensor:
+        """Embedding [1, L, D] on the straight line between two prompts; share 0 is the first alone, 1 the second."""
+        if share == 0:
+            return self.embed(first)
+        if share == 1:
+            return self.embed(second)
+        return torch.lerp(self.embed(first), self.embed(second), share)
 
     def embed(self, prompt: str) -> Tensor:
         """Embedding [1, L, D] of a prompt, float32, on the runtime's device."""

@@ -34,6 +34,8 @@ class StreamConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field("", description="What the output should look like.")
+    second_prompt: str = Field("", description="Another look, to blend with the first.")
+    blend: Annotated[float, Field(ge=0, le=1, description="Share of the second prompt: 0 is the first alone.")] = 0.0
     negative_prompt: str = Field("", description="What it should not look like; used by guidance above 1.")
     strength: Annotated[
         float, Field(gt=0, le=1, description="Freedom from the input: near 0 keeps it, 1 starts from noise.")

@@ -98,9 +98,15 @@ def add_noise(plan: Plan, i: int, clean: Tensor, noise: Tensor) -> Tensor:
 
 
 def to_epsilon(plan: Plan, i: int, x: Tensor, prediction: Tensor) -> Tensor:
-    """The UNet's prediction as noise: itself, or alpha v + sigma x for v-prediction (arXiv 2202.00512, appendix D)."""
+    """The UNet's prediction as noise.
+
+    Itself, or for v-prediction alpha v + sigma x (arXiv 2202.00512, appendix D), or for the clean sample
+    (x - alpha prediction) / sigma.
+    """
     if plan.prediction == "epsilon":
         return prediction
+    if plan.prediction == "sample":
+        return (x - plan.alpha[i] * prediction) / plan.sigma[i]
     return plan.alpha[i] * prediction + plan.sigma[i] * x
 
 

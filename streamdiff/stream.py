@@ -271,7 +271,7 @@ class Stream:
         else:
             noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(device)
         terms = Terms(
-            text=self._conditioning.embed(config.prompt),
+            text=self._conditioning.blend(config.prompt, config.second_prompt, config.blend),
             negative=self._conditioning.embed(config.negative_prompt),
             noise=noise,
             guidance=config.guidance_in_use,

@@ -32,6 +32,8 @@ def denoise(
         if prediction == "epsilon":
             return out
         abar = alphas_cumprod[taus[i]].double()
+        if prediction == "sample":
+            return ((x.double() - abar.sqrt() * out.double()) / (1 - abar).sqrt()).float()
         return (abar.sqrt() * out.double() + (1 - abar).sqrt() * x.double()).float()
 
     def consistency(x: Tensor, i: int, e: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def test_more_strength_is_more_noise() -> None:
     assert firsts == sorted(set(firsts))
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("taus", [[999], [499, 249], [900, 600, 300, 7]])
 def test_step_equals_lcm_scheduler(prediction: str, taus: list[int]) -> None:
     diffusers = pytest.importorskip("diffusers")

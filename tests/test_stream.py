@@ -22,6 +22,8 @@ CHANGES = st.fixed_dictionaries(
     {},
     optional={
         "prompt": st.sampled_from(["a", "b", "c"]),
+        "second_prompt": st.sampled_from(["d", "e"]),
+        "blend": st.sampled_from([0.0, 0.3, 1.0]),
         "negative_prompt": st.sampled_from(["", "x", "y"]),
         "strength": st.sampled_from([0.2, 0.5, 0.9]),
         "steps": st.integers(1, 4),
@@ -44,9 +46,11 @@ def expected_pixels(made: Toy, config: StreamConfig, frame: Frame) -> np.ndarray
     pixels = torch.from_numpy(cover(frame.pixels, config.width, config.height))[None]
     embed = ToyText()
     with torch.inference_mode():
+        first, second = embed(tokenize(config.prompt)), embed(tokenize(config.second_prompt))
+        text = first + config.blend * (second - first)
         clean = denoise(
             made.unet, model.alphas_cumprod, list(plan.timesteps), model.prediction, ToyEncoder()(pixels), noise,
-            embed(tokenize(config.prompt)), embed(tokenize(config.negative_prompt)), config.guidance.value,
+            text, embed(tokenize(config.negative_prompt)), config.guidance.value,
             config.guidance_scale, config.delta, model.image_conditioned,
         )  # fmt: skip
         return ToyDecoder()(clean)[0].numpy()
@@ -56,7 +60,7 @@ def expected_pixels(made: Toy, config: StreamConfig, frame: Frame) -> np.ndarray
 @given(
     start=CHANGES,
     script=st.lists(st.tuples(st.integers(0, 4), CHANGES), min_size=1, max_size=5),
-    prediction=st.sampled_from(["epsilon", "v_prediction"]),
+    prediction=st.sampled_from(["epsilon", "v_prediction", "sample"]),
     conditioned=st.booleans(),
 )
 def test_any_change_at_any_moment(start, script, prediction, conditioned) -> None:

@@ -31,7 +31,7 @@ def latents(count: int, seed: int) -> torch.Tensor:
     buffers=st.integers(1, 3),
     pushes=st.integers(1, 6),
     mode=MODES,
-    prediction=st.sampled_from(["epsilon", "v_prediction"]),
+    prediction=st.sampled_from(["epsilon", "v_prediction", "sample"]),
     conditioned=st.booleans(),
     scale=st.sampled_from([0.0, 0.6, 1.0, 1.4, 3.0]),
     delta=st.sampled_from([0.0, 0.5, 1.0]),

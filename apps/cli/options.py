@@ -69,6 +69,8 @@ ConfigFile = Annotated[
     ),
 ]
 Prompt = Annotated[str | None, _setting("prompt")]
+SecondPrompt = Annotated[str | None, _setting("second_prompt")]
+Blend = Annotated[float | None, _setting("blend")]
 NegativePrompt = Annotated[str | None, _setting("negative_prompt")]
 Strength = Annotated[float | None, _setting("strength")]
 Steps = Annotated[int | None, _setting("steps")]

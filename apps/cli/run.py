@@ -26,6 +26,8 @@ def run(
         ),
     ],
     prompt: options.Prompt = None,
+    second_prompt: options.SecondPrompt = None,
+    blend: options.Blend = None,
     negative_prompt: options.NegativePrompt = None,
     strength: options.Strength = None,
     steps: options.Steps = None,
@@ -54,6 +56,8 @@ def run(
     choice = options.choose(
         config,
         prompt=prompt,
+        second_prompt=second_prompt,
+        blend=blend,
         negative_prompt=negative_prompt,
         strength=strength,
         steps=steps,

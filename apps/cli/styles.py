@@ -96,8 +96,10 @@ def _list(model: Any) -> None:
     if not model.styles:
         note(f"{model.name} follows free text; it has no list of styles")
         return
-    table = Table("prompt", "also understood", box=None, pad_edge=False, header_style="bold")
-    for style in model.styles:
-        others = [name for name in (style.name, *style.synonyms) if name != style.prompt]
-        table.add_row(escape(style.prompt), escape(", ".join(dict.fromkeys(others))))
-    console().print(table)
+    for title, prompts in (("style", model.styles), ("mood, with any style", model.moods)):
+        if prompts:
+            table = Table(title, "also understood", box=None, pad_edge=False, header_style="bold")
+            for style in prompts:
+                others = [name for name in (style.name, *style.synonyms) if name != style.prompt]
+                table.add_row(escape(style.prompt), escape(", ".join(dict.fromkeys(others))))
+            console().print(table)

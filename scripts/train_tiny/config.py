@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +13,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from .styles import Style
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.toml")
 DEFAULT_DATA = Path("../shared/data")
@@ -49,6 +52,15 @@ class VaeConfig(_Section):
     ema: float
     latent_noise: float
     photo_share: float
+    ssim_weight: float
+
+
+class ExampleConfig(_Section):
+    """A style of your own, from a folder of pictures in it."""
+
+    prompt: str
+    folder: Path
+    synonyms: tuple[str, ...]
 
 
 class TextConfig(_Section):
@@ -70,7 +82,7 @@ class UnetConfig(_Section):
     attention_head_dim: int
     norm_num_groups: int
     batch: int
-    small_minutes: float
+    small_share: float
     small_batch: int
     minutes: float
     lr: float
@@ -79,6 +91,7 @@ class UnetConfig(_Section):
     grad_clip: float
     ema: float
     prompt_dropout: float
+    mood_share: float
     noised_photo_share: float
     condition_drop: float
     pixel_from: float
@@ -96,6 +109,15 @@ class Config(_Section):
     vae: VaeConfig
     text: TextConfig
     unet: UnetConfig
+    examples: tuple[ExampleConfig, ...] = ()
+
+    def styles(self) -> dict[str, Style]:
+        """All styles by their prompts: the built-in ones, then those of the config file."""
+        from .styles import STYLES, Style
+        from .styles.examples import Examples
+
+        own = (Style(e.prompt, Examples(e.folder), e.synonyms) for e in self.examples)
+        return {**STYLES, **{style.prompt: style for style in own}}
 
     def torch_device(self) -> torch.device:
         """The device to train on; "auto" takes a CUDA device where there is one."""

@@ -1,10 +1,9 @@
 """Photographs, their crops, and the cache of pictures and latents on disk.
 
-The cache holds one memory-mapped array per "layer" (a layer is the photographs or one style):
-`pictures/<layer>.npy` is uint8 [P, K, S, S, 3] in RGB (P photographs, K crops each, S pixels a side) and
-`latents/<layer>.npy` is float16 [P, K, C, S/8, S/8]. `index.json` names the photographs in order, and
-`pictures/<layer>.done.json` says how many rows of a layer are filled, so that a stage can start before the
-last is done.
+The cache holds one memory-mapped array per "layer" (the photographs, one style, or one style of abstracted
+photographs): `pictures/<layer>.npy` is uint8 [P, K, S, S, 3] in RGB (P photographs, K crops each, S pixels a side).
+`index.json` names the photographs in order, and `pictures/<layer>.done.json` says how many rows of a layer are filled,
+so that a stage can start before the last is done.
 """
 
 from __future__ import annotations
@@ -14,16 +13,23 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import DataConfig
+if TYPE_CHECKING:
+    from .config import Config
 
 Picture = NDArray[np.uint8]
+Pictures = NDArray[np.uint8]
 PHOTO = "photo"
+
+
+def coarse(style: str) -> str:
+    """Name of the layer in which a style is given the abstracted photograph: what it looks like at full strength."""
+    return f"{style}, coarse"
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,10 @@ def crop_photo(picture: Picture, photo: Photo, index: int, size: int, rng: np.ra
 class Cache:
     """The cache folder; every array is created once and then opened memory-mapped."""
 
-    def __init__(self, work: Path, config: DataConfig) -> None:
+    def __init__(self, work: Path, config: Config) -> None:
         self.work = work
-        self.config = config
+        self.config = config.data
+        self.styles = config.styles()
 
     def write_index(self, photos: list[Photo]) -> None:
         """Fix the list of photographs (the order of the rows in every array)."""
@@ -101,32 +108,36 @@ class Cache:
         """The photographs, in the order of the rows."""
         return [Photo(**row) for row in json.loads((self.work / "index.json").read_text())]
 
-    def create(self, kind: str, layer: str, item_shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-        """Open for writing, creating it when missing, an array [P, K, *item_shape]."""
-        path = self.work / kind / f"{layer}.npy"
+    def create(self, layer: str) -> Pictures:
+        """Open a layer for writing, creating it when missing."""
+        path = self._path(layer)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             return np.load(path, mmap_mode="r+")
-        shape = (len(self.photos()), self.config.crops, *item_shape)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        side = self.config.size
+        shape = (len(self.photos()), self.config.crops, side, side, 3)
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
-    def open(self, kind: str, layer: str) -> NDArray[Any]:
-        """Open an array for reading."""
-        return np.load(self.work / kind / f"{layer}.npy", mmap_mode="r")
+    def open(self, layer: str) -> Pictures:
+        """Open a layer for reading, [P, K, S, S, 3]."""
+        return np.load(self._path(layer), mmap_mode="r")
 
-    def done(self, kind: str, layer: str) -> list[int]:
+    def done(self, layer: str) -> list[int]:
         """Rows filled so far, one number per crop."""
-        path = self.work / kind / f"{layer}.done.json"
+        path = self._path(layer).with_suffix(".done.json")
         return list(json.loads(path.read_text())) if path.exists() else [0] * self.config.crops
 
-    def set_done(self, kind: str, layer: str, rows: list[int]) -> None:
+    def set_done(self, layer: str, rows: list[int]) -> None:
         """Note the number of rows filled, one number per crop."""
-        write_json(self.work / kind / f"{layer}.done.json", rows)
+        write_json(self._path(layer).with_suffix(".done.json"), rows)
 
-    def layers(self, kind: str) -> list[str]:
+    def layers(self) -> list[str]:
         """Layers of which something is filled, the photographs first."""
-        names = sorted(p.name.removesuffix(".done.json") for p in (self.work / kind).glob("*.done.json"))
+        names = sorted(p.name.removesuffix(".done.json") for p in (self.work / "pictures").glob("*.done.json"))
         return sorted(names, key=lambda n: (n != PHOTO, n))
+
+    def _path(self, layer: str) -> Path:
+        return self.work / "pictures" / f"{layer}.npy"
 
     def rows(self, held_out: bool) -> NDArray[np.int64]:
         """Row numbers of the training (or the held-out) photographs."""

@@ -1,26 +1,27 @@
-"""Stage 5: contact sheets and figures on held-out photographs."""
+"""Stage 5: contact sheet and figures of the exported model on held-out photographs and clips; writes its card."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
 import numpy as np
-import torch
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
-from torch import Tensor
 
-from .config import DEFAULT_CONFIG, DEFAULT_WORK, load_config
+from . import measures
+from .card import FIGURES, write_card
+from .classifier import train_judge
+from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, load_config
 from .data import PHOTO, Cache, Picture, write_json
-from .sampler import Sampler
-from .styles import STYLES
+from .renderer import Renderer
 
-FIGURES = "figures.json"
+SHEET_CLIP = "tears-of-steel.mp4"
+MOOD_STYLES = (PHOTO, "pencil sketch", "oil painting", "anime")
 
 
 def choose_rows(cache: Cache) -> list[int]:
@@ -33,130 +34,81 @@ def choose_rows(cache: Cache) -> list[int]:
     return [faces[i] for i in spread] + [others[i * len(others) // 3] for i in range(3)]
 
 
-def contact_sheet(rows: list[tuple[str, list[Picture]]], tile: int = 256) -> Picture:
+def contact_sheet(rows: list[tuple[str, list[Picture]]], tile: int) -> Picture:
     """Rows of pictures with a label at the left, as one RGB picture."""
     lines = []
     for label, pictures in rows:
-        margin = np.full((tile, 110, 3), 255, np.uint8)
+        margin = np.full((tile, 112, 3), 255, np.uint8)
         for i, word in enumerate(label.split()):
-            cv2.putText(
-                margin,
-                word,
-                (4, tile // 2 + 20 * i),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.5,
-                (0, 0, 0),
-                1,
-                cv2.LINE_AA,
-            )
-        lines.append(np.concatenate([margin, *pictures], axis=1))
-    return np.concatenate(lines, axis=0)
+            place = (4, tile // 2 + 18 * i)
+            cv2.putText(margin, word, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        small = [cv2.resize(p, (tile, tile), interpolation=cv2.INTER_AREA) for p in pictures]
+        lines.append(np.concatenate([margin, *small], axis=1))
+    return np.asarray(np.concatenate(lines, axis=0), dtype=np.uint8)
 
 
-def write_sheet(
-    sampler: Sampler, cache: Cache, rows: list[int], path: Path, strength: float, steps: int, guidance: float
-) -> None:
-    """All styles on the given held-out photographs."""
-    source = np.array(cache.open("pictures", PHOTO)[rows, 0])
-    z = sampler.encode(torch.from_numpy(source))
-    lines = [("input", list(source))]
-    for name in STYLES:
-        out = sampler.decode(sampler.latents(z, [name] * len(rows), strength, steps, guidance)).numpy()
-        lines.append((name, list(out)))
+def write_sheet(render: Renderer, cache: Cache, clips: Path, path: Path, tile: int, **settings: Any) -> None:
+    """All styles on six held-out photographs and three frames of a held-out clip."""
+    pictures = list(np.array(cache.open(PHOTO)[choose_rows(cache), 0]))
+    if (clips / SHEET_CLIP).exists():
+        pictures += list(measures.read_clip(clips / SHEET_CLIP, cache.config.size, 24, 49)[::24])
+    lines = [("input", pictures)]
+    lines += [(name, list(render(pictures, name, **settings))) for name in cache.styles]
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), contact_sheet(lines)[..., ::-1])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix == ".jpg" else []
+    cv2.imwrite(str(path), contact_sheet(lines, tile)[..., ::-1], quality)
 
 
-def nearest(output: Tensor, targets: Tensor) -> int:
-    """Index of the target [S, C, h, w] nearest to the output [C, h, w]."""
-    return int((targets - output).square().mean((1, 2, 3)).argmin())
-
-
-def figures(sampler: Sampler, cache: Cache, rows: list[int]) -> dict[str, Any]:
-    """Recognisability and distance to the target per style, steps, strength and flicker."""
-    pictures = torch.from_numpy(np.array(cache.open("pictures", PHOTO)[rows, 0]))
-    z = sampler.encode(pictures)
-    targets = torch.stack(
-        [sampler.encode(torch.from_numpy(np.array(cache.open("pictures", n)[rows, 0]))) for n in STYLES]
-    )
-    result: dict[str, Any] = {
-        "photographs": len(rows),
-        "pairs": sampler.pairs,
-        "seconds": round(sampler.seconds),
-    }
-    table: dict[str, Any] = {}
-    hits: dict[int, list[bool]] = {1: [], 2: [], 4: []}
-    errors: dict[int, list[float]] = {1: [], 2: [], 4: []}
-    for index, name in enumerate(STYLES):
-        prompts = [name] * len(rows)
-        for steps in hits:
-            out = sampler.latents(z, prompts, 0.5, steps)
-            right = [nearest(out[i], targets[:, i]) == index for i in range(len(rows))]
-            error = float((out - targets[index]).abs().mean())
-            hits[steps] += right
-            errors[steps].append(error)
-            if steps == 1:
-                base = float((z - targets[index]).abs().mean())
-                table[name] = {
-                    "recognised": round(float(np.mean(right)), 3),
-                    "latent_l1": round(error, 4),
-                    "latent_l1_of_input": round(base, 4),
-                }
-    result["styles"] = table
-    result["recognised_by_steps"] = {str(s): round(float(np.mean(v)), 4) for s, v in hits.items()}
-    result["latent_l1_by_steps"] = {str(s): round(float(np.mean(v)), 4) for s, v in errors.items()}
-    result["change_by_strength"] = {
-        str(s): round(float(np.mean([(sampler.latents(z, [n] * len(rows), s) - z).abs().mean() for n in STYLES])), 4)
-        for s in (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
-    }
-    result["flicker_ratio"] = flicker(sampler, pictures[: min(4, len(rows))])
-    return result
-
-
-def flicker(sampler: Sampler, pictures: Tensor, sigma: float = 3.0) -> dict[str, float]:
-    """Change of the output between two noisy copies of a still picture, relative to the input's own change."""
-    generator = torch.Generator().manual_seed(1)
-    copies = [
-        (pictures + torch.randn(pictures.shape, generator=generator) * sigma).clamp(0, 255).round().to(torch.uint8)
-        for _ in range(2)
-    ]
-    own = float((copies[0].float() - copies[1].float()).abs().mean())
-    z = [sampler.encode(c) for c in copies]
-    result = {}
-    for name in STYLES:
-        a, b = (sampler.decode(sampler.latents(v, [name] * len(v))).float() for v in z)
-        result[name] = round(float((a - b).abs().mean()) / own, 3)
-    return result
+def sequences(cache: Cache, clips: Path, row: int, frames: int) -> dict[str, Any]:
+    """The sequences that flicker is measured on."""
+    photo = np.array(cache.open(PHOTO)[row, 0])
+    found = {"still": measures.still_with_noise(photo, frames), "pan": measures.slow_pan(photo, frames)}
+    if (clips / SHEET_CLIP).exists():
+        found["clip"] = measures.read_clip(clips / SHEET_CLIP, cache.config.size, 24, frames)
+    return found
 
 
 def main(
     work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
+    data: Annotated[Path, typer.Option(help="folder with clips/, for the credits and the clip")] = DEFAULT_DATA,
+    model: Annotated[Path, typer.Option(help="the exported model; its card is written too")] = DEFAULT_OUT,
     config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
-    rows: Annotated[str, typer.Option(help="rows of the sheet's photographs, comma separated")] = "",
-    strength: Annotated[float, typer.Option(min=0.02, max=1)] = 0.5,
-    steps: Annotated[int, typer.Option(min=1, max=8)] = 1,
-    guidance: Annotated[float, typer.Option(min=1)] = 1.0,
-    photographs: Annotated[int, typer.Option(help="held-out photographs for the figures; 0 leaves them out")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(help="where the contact sheet goes [default: in the work folder]")
+    ] = None,
+    tile: Annotated[int, typer.Option(min=32, help="pixels of a picture on the sheet")] = 128,
+    strength: Annotated[float, typer.Option(min=0.02, max=1, help="of the sheet")] = 0.5,
+    steps: Annotated[int, typer.Option(min=1, max=8, help="of the sheet")] = 1,
+    photographs: Annotated[int, typer.Option(help="held-out photographs for the figures; 0 leaves them out")] = 12,
+    judge_minutes: Annotated[float, typer.Option(help="training time of the classifier")] = 3.0,
 ) -> None:
-    """Draw a contact sheet, and with --photographs measure the figures too."""
+    """Draw the contact sheet, measure the figures, and write the model's card."""
     config = load_config(config_file)
-    cache = Cache(work, config.data)
-    torch.set_grad_enabled(False)
-    sampler = Sampler(work, config, config_file)
-    chosen = [int(r) for r in rows.split(",")] if rows else choose_rows(cache)
-    name = f"{time.strftime('%H%M%S')}_pairs{sampler.pairs}_s{strength}_n{steps}_g{guidance}.png"
-    path = work / "sheets" / name
-    write_sheet(sampler, cache, chosen, path, strength, steps, guidance)
+    cache = Cache(work, config)
+    render = Renderer(model, config.data.size)
     console = Console()
+    path = sheet or work / "sheets" / f"{config.version}_s{strength}_n{steps}.png"
+    write_sheet(render, cache, data / "clips", path, tile, strength=strength, steps=steps)
     console.print(f"wrote {path}")
-    if photographs:
-        measured = figures(sampler, cache, [int(r) for r in cache.rows(held_out=True)[:photographs]])
-        write_json(work / FIGURES, measured)
-        table = Table("style", "recognised", "latent L1", "of the input")
-        for style, row in measured["styles"].items():
-            table.add_row(style, *(str(v) for v in row.values()))
-        console.print(table)
-        console.print(json.dumps({k: v for k, v in measured.items() if k != "styles"}))
+    if not photographs:
+        return
+    rows = [int(r) for r in cache.rows(held_out=True)[:photographs]]
+    with Progress() as bar:
+        task = bar.add_task("classifier", total=1.0)
+        judge = train_judge(cache, config.seed, judge_minutes, lambda share: bar.update(task, completed=share))
+    figures: dict[str, Any] = {"photographs": len(rows)}
+    figures |= measures.recognition(render, cache, judge, rows)
+    figures["moods"] = measures.moods(render, cache, rows[: max(2, len(rows) // 3)], MOOD_STYLES)
+    figures |= measures.strengths(render, cache, rows[: max(2, len(rows) // 3)])
+    faces = choose_rows(cache)
+    figures["flicker"] = measures.flicker(render, cache.styles, sequences(cache, data / "clips", faces[0], 12))
+    write_json(work / FIGURES, figures)
+    write_card(work, config, data, model)
+    table = Table("style", *next(iter(figures["styles"].values())))
+    for style, row in figures["styles"].items():
+        table.add_row(style, *(str(v) for v in row.values()))
+    console.print(table)
+    console.print(json.dumps({k: v for k, v in figures.items() if k != "styles"}))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,34 +13,19 @@ import torch
 import typer
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
-from .card import model_card
+from .card import FACTS, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
 from .data import write_json
-from .encode import load_vae
-from .evaluate import FIGURES
-from .loop import load_checkpoint
-from .sampler import Sampler
-from .styles import STYLES
+from .loop import Ema, load_checkpoint
+from .moods import MOODS
+from .train_unet import CHECKPOINT, Denoiser
 from .train_vae import CHECKPOINT as VAE_CHECKPOINT
+from .train_vae import load_vae
 from .unet import build_scheduler
 from .vae import max_difference, to_autoencoder_tiny
 
 LIMIT_MB = 45.0
 TOLERANCE = 1e-5
-
-
-def sources(data: Path) -> list[tuple[str, str, int]]:
-    """Collections the photographs come from: (repository or package, licence, photographs)."""
-    table = data / "LICENSES.tsv"
-    if not table.exists():
-        return []
-    count: Counter[tuple[str, str]] = Counter()
-    with table.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            source = next(v for k, v in row.items() if k.startswith("source"))
-            if row["file"].startswith("photos/"):
-                count[(source.split("@")[0].split(" : ")[0].strip(), row["licence"].strip())] += 1
-    return [(name, licence, n) for (name, licence), n in count.most_common()]
 
 
 def add_slow_tokenizer_files(folder: Path) -> None:
@@ -70,7 +53,13 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def build(work: Path, config: Config, config_file: Path, folder: Path) -> dict[str, Any]:
     """Write the diffusers folder; returns facts for the card."""
-    sampler = Sampler(work, config, config_file)
+    state = load_checkpoint(work / CHECKPOINT)
+    if state is None:
+        raise FileNotFoundError(f"no {CHECKPOINT} in {work}: run train_unet first")
+    model = Denoiser(config, work / "tokenizer")
+    ema = Ema(model, config.unet.ema)
+    ema.load_state_dict(state["ema"])
+    ema.copy_to(model)
     vae = load_vae(work, config_file)
     tiny = to_autoencoder_tiny(vae, config.vae)
     difference = max_difference(vae, tiny)
@@ -79,9 +68,9 @@ def build(work: Path, config: Config, config_file: Path, folder: Path) -> dict[s
     half = torch.float16
     pipeline = StableDiffusionInstructPix2PixPipeline(
         vae=tiny.to(half),
-        text_encoder=sampler.model.text.cpu().to(half),
-        tokenizer=sampler.model.tokenizer,
-        unet=sampler.model.unet.cpu().to(half),
+        text_encoder=model.text.to(half),
+        tokenizer=model.tokenizer,
+        unet=model.unet.to(half),
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -91,11 +80,13 @@ def build(work: Path, config: Config, config_file: Path, folder: Path) -> dict[s
     add_slow_tokenizer_files(folder / "tokenizer")
     vae_state = load_checkpoint(work / VAE_CHECKPOINT) or {}
     return {
-        "pairs": sampler.pairs,
-        "unet_minutes": sampler.seconds / 60,
+        "pairs": int(state["pairs"]),
+        "unet_minutes": float(state["seconds"]) / 60,
         "vae_minutes": float(vae_state.get("seconds", 0)) / 60,
         "vae_figures": vae_state.get("figures", {}),
         "vae_difference": difference,
+        "started_from": str(state.get("started_from", "")),
+        "size_mb": sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6,
         "parameters": {
             name: sum(p.numel() for p in getattr(pipeline, name).parameters())
             for name in ("unet", "vae", "text_encoder")
@@ -115,21 +106,23 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
     try:
         facts = build(work, config, config_file, folder)
-        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-        if size > LIMIT_MB:
-            raise RuntimeError(f"the model is {size:.1f} MB, more than {LIMIT_MB} MB")
-        styles = [{"name": n, "prompt": s.prompt, "synonyms": list(s.synonyms)} for n, s in STYLES.items()]
-        write_json(folder / "styles.json", {"version": config.version, "styles": styles})
+        if facts["size_mb"] > LIMIT_MB:
+            raise RuntimeError(f"the model is {facts['size_mb']:.1f} MB, more than {LIMIT_MB} MB")
+        write_json(work / FACTS, facts)
+        styles: list[dict[str, Any]] = [
+            {"name": n, "prompt": s.prompt, "synonyms": list(s.synonyms)} for n, s in config.styles().items()
+        ]
+        moods = [{"name": m.name, "prompt": m.name, "synonyms": list(m.synonyms)} for m in MOODS.values()]
+        write_json(folder / "styles.json", {"version": config.version, "styles": styles, "moods": moods})
         write_json(folder / "checksums.json", {"version": config.version, "sha256": checksums(folder)})
-        measured = json.loads((work / FIGURES).read_text()) if (work / FIGURES).exists() else {}
-        card = model_card(config, facts, measured, sources(data), size)
-        (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        write_card(work, config, data, folder)
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         replace_files(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"wrote {out}: {size:.1f} MB, {facts['pairs']} pairs, autoencoder difference {facts['vae_difference']:.1e}")
+    difference = facts["vae_difference"]
+    print(f"wrote {out}: {facts['size_mb']:.1f} MB, {facts['pairs']} pairs, autoencoder difference {difference:.1e}")
 
 
 if __name__ == "__main__":

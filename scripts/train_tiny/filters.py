@@ -99,6 +99,12 @@ def kuwahara(x: Plane, radius: int) -> Plane:
     return f32(total / weight)
 
 
+def abstract(x: Plane) -> Plane:
+    """Only the large shapes of a picture, with clear edges: what a style is given at full strength."""
+    y = kuwahara(kuwahara(x, 6), 5)
+    return f32(np.clip(y + 0.6 * (y - blur(y, 2.0)), 0, 1))
+
+
 def smooth(x: Plane, diameter: int, tone: float, space: float, rounds: int = 1) -> Plane:
     """Bilateral filter, repeated."""
     for _ in range(rounds):
@@ -127,3 +133,73 @@ def dots(shape: tuple[int, ...], period: int = 8) -> Plane:
     a = 2 * np.pi * (x + y) / period
     b = 2 * np.pi * (x - y) / period
     return f32(0.5 + 0.25 * (np.cos(a) + np.cos(b)))
+
+
+def streaks(g: Plane, degrees: float, length: int = 11, gain: float = 3.0) -> Plane:
+    """The picture's own fine detail drawn out into strokes of one direction: [H, W], around 0.
+
+    The strokes come from the photograph and not from chance, so that a network can learn them and they stay where the
+    picture stays.
+    """
+    detail = g - blur(g, 2.0)
+    drawn = cv2.filter2D(detail, -1, line_kernel(degrees, length), borderType=cv2.BORDER_REFLECT)
+    return f32(np.clip(drawn * gain, -0.5, 0.5))
+
+
+def line_kernel(degrees: float, length: int) -> Plane:
+    """A line through the middle of a [length, length] kernel, sum 1; 0 degrees is horizontal, angles rise upwards."""
+    kernel = np.zeros((length, length), np.float32)
+    middle, reach = (length - 1) / 2, (length - 1) / 2
+    dx, dy = np.cos(np.radians(degrees)) * reach, -np.sin(np.radians(degrees)) * reach
+    ends = [(round((middle - dx) * 8), round((middle - dy) * 8)), (round((middle + dx) * 8), round((middle + dy) * 8))]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 3)
+    return f32(kernel / kernel.sum())
+
+
+def along(x: Plane, g: Plane, length: int = 11, directions: int = 8) -> Plane:
+    """Blur a picture along its edges (the direction of least change, by the structure tensor of `g`)."""
+    fine = blur(g, 1.0)
+    gx, gy = cv2.Sobel(fine, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(fine, cv2.CV_32F, 0, 1, ksize=3)
+    tensor = blur(np.stack([gx * gx - gy * gy, 2 * gx * gy], -1), 3.0)
+    angle = (
+        0.5 * np.arctan2(tensor[..., 1], tensor[..., 0]) + np.pi / 2
+    )  # of the edge, clockwise in picture coordinates
+    total = np.zeros_like(x)
+    weights = np.zeros((*g.shape, 1), np.float32)
+    for i in range(directions):
+        turn = np.pi * i / directions
+        weight = f32(np.maximum(np.cos(angle - turn) ** 2, 1e-3) ** 12)[..., None]
+        kernel = line_kernel(-float(np.degrees(turn)), length)
+        total += cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT).reshape(x.shape) * weight
+        weights += weight
+    return f32(total / weights)
+
+
+def tones(x: Plane, palette: Plane) -> Plane:
+    """A plane of tones 0..1 [H, W] as colours of a palette [N, 3], with straight ramps between them."""
+    place = np.clip(x, 0, 1) * (len(palette) - 1)
+    i = np.clip(np.floor(place), 0, len(palette) - 2).astype(np.int64)
+    return mix(f32(palette[i]), f32(palette[i + 1]), f32(place - i))
+
+
+def palette(*colours: tuple[int, int, int]) -> Plane:
+    """Colours given in 0..255 as [N, 3] in 0..1."""
+    return np.stack([colour(*c) for c in colours])
+
+
+def cells(x: Plane, size: int = 8) -> Plane:
+    """Each block of `size` pixels filled with its mean colour."""
+    height, width = x.shape[:2]
+    small = cv2.resize(x, (width // size, height // size), interpolation=cv2.INTER_AREA)
+    return f32(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST).reshape(x.shape))
+
+
+def in_cell(shape: tuple[int, ...], size: int = 8) -> tuple[Plane, Plane]:
+    """Row and column within the block of `size` pixels, 0..1 (exclusive)."""
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    return f32((rows % size + 0.5) / size), f32((cols % size + 0.5) / size)
+
+
+def flat(x: Plane, rgb: Plane) -> Plane:
+    """A plain picture of one colour, of the shape of `x`."""
+    return f32(np.broadcast_to(rgb, x.shape))

@@ -75,6 +75,17 @@ class Ema:
             self.average[name].copy_(value)
 
 
+def copy_matching(values: dict[str, Tensor], module: nn.Module) -> int:
+    """Copy the parameters that have a namesake of the same shape in `values`; returns their number.
+
+    So a new run can begin with another architecture's weights, as far as they go.
+    """
+    state = module.state_dict()
+    fitting = {n: v for n, v in values.items() if n in state and state[n].shape == v.shape}
+    module.load_state_dict({**state, **fitting})
+    return len(fitting)
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint so that an interruption leaves the old one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -13,39 +14,53 @@ import typer
 from rich.progress import Progress
 
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_WORK, Config, load_config
-from .data import PHOTO, Cache, crop_photo, list_photos, read_rgb
+from .data import PHOTO, Cache, coarse, crop_photo, list_photos, read_rgb
+from .filters import abstract, f32
 
 CHUNK = 24  # photographs per task of a worker process
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pass over the photographs: which crop, and whether it is abstracted first."""
+
+    crop: int
+    coarse: bool
+
+    def layer(self, style: str) -> str:
+        """The layer that this pass fills for a style."""
+        return coarse(style) if self.coarse else style
+
+    def __str__(self) -> str:
+        return f"crop {self.crop}{', coarse' if self.coarse else ''}"
 
 
 def crop_chunk(data: Path, work: Path, config: Config, start: int, stop: int) -> None:
     """Fill rows start..stop of the photographs' layer, all crops."""
     cv2.setNumThreads(1)
-    cache = Cache(work, config.data)
+    cache = Cache(work, config)
     photos = cache.photos()
-    size = config.data.size
-    array = cache.create("pictures", PHOTO, (size, size, 3), "uint8")
+    array = cache.create(PHOTO)
     for row in range(start, min(stop, len(photos))):
         picture = read_rgb(data / photos[row].name)
         rng = np.random.default_rng([config.seed, row])
         for k in range(config.data.crops):
-            array[row, k] = crop_photo(picture, photos[row], k, size, rng)
+            array[row, k] = crop_photo(picture, photos[row], k, config.data.size, rng)
 
 
-def style_chunk(work: Path, config: Config, names: list[str], crop: int, start: int, stop: int) -> None:
-    """Fill rows start..stop of the given styles' layers for one crop."""
-    from .styles import STYLES
+def style_chunk(work: Path, config: Config, names: list[str], job: Job, start: int) -> None:
+    """Fill CHUNK rows from `start` of the given styles' layers for one crop."""
 
     cv2.setNumThreads(1)
-    cache = Cache(work, config.data)
-    size = config.data.size
-    photos = cache.open("pictures", PHOTO)
-    arrays = {n: cache.create("pictures", n, (size, size, 3), "uint8") for n in names}
-    for row in range(start, min(stop, len(photos))):
-        picture = np.array(photos[row, crop])
+    cache = Cache(work, config)
+    photos = cache.open(PHOTO)
+    arrays = {n: cache.create(job.layer(n)) for n in names}
+    for row in range(start, min(start + CHUNK, len(photos))):
+        picture = np.array(photos[row, job.crop])
+        if job.coarse:
+            picture = np.asarray(abstract(f32(picture) / 255) * 255 + 0.5, dtype=np.uint8)
         for name in names:
-            seed = config.seed + row * config.data.crops + crop
-            arrays[name][row, crop] = STYLES[name].stylise(picture, np.random.default_rng(seed))
+            arrays[name][row, job.crop] = cache.styles[name].stylise(picture)
 
 
 def main(
@@ -53,49 +68,46 @@ def main(
     work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
     config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
     processes: Annotated[int, typer.Option(min=1, help="worker processes")] = 2,
-    only_photos: Annotated[bool, typer.Option(help="stop after the crops")] = False,
     style: Annotated[list[str] | None, typer.Option(help="only these styles; they are made anew")] = None,
 ) -> None:
     """Fill the cache of pictures."""
     config = load_config(config_file)
-    cache = Cache(work, config.data)
-    size, crops = config.data.size, config.data.crops
+    cache = Cache(work, config)
+    crops = config.data.crops
     if not (work / "index.json").exists():
         cache.write_index(list_photos(data))
     count = len(cache.photos())
     with get_context("spawn").Pool(processes) as pool, Progress() as bar:
-        if min(cache.done("pictures", PHOTO)) < count:
-            cache.create("pictures", PHOTO, (size, size, 3), "uint8")
+        if min(cache.done(PHOTO)) < count:
+            cache.create(PHOTO)
             task = bar.add_task("photographs", total=count)
             starts = list(range(0, count, CHUNK))
-            jobs = [pool.apply_async(crop_chunk, (data, work, config, s, s + CHUNK)) for s in starts]
-            for start, job in zip(starts, jobs, strict=True):
-                job.get()
+            waiting = [pool.apply_async(crop_chunk, (data, work, config, s, s + CHUNK)) for s in starts]
+            for start, result in zip(starts, waiting, strict=True):
+                result.get()
                 rows = min(count, start + CHUNK)
-                cache.set_done("pictures", PHOTO, [rows] * crops)
+                cache.set_done(PHOTO, [rows] * crops)
                 bar.update(task, completed=rows)
-        if only_photos:
-            return
-        from .styles import STYLES
-
-        names = style or [n for n in STYLES if n != PHOTO]
-        for name in names:
-            cache.create("pictures", name, (size, size, 3), "uint8")
-            if style:
-                cache.set_done("pictures", name, [0] * crops)
+        names = style or [n for n in cache.styles if n != PHOTO]
+        jobs = [Job(0, coarse=False), Job(0, coarse=True), *(Job(k, coarse=False) for k in range(1, crops))]
+        for job in jobs:
+            for name in names:
+                cache.create(job.layer(name))
+                if style:
+                    cache.set_done(job.layer(name), [0] * crops)
         began = time.monotonic()
-        for crop in range(crops):
-            first = min(cache.done("pictures", n)[crop] for n in names)
+        for job in jobs:
+            first = min(cache.done(job.layer(n))[job.crop] for n in names)
             starts = list(range(first, count, CHUNK))
-            task = bar.add_task(f"styles, crop {crop}", total=count, completed=first)
-            jobs = [pool.apply_async(style_chunk, (work, config, names, crop, s, s + CHUNK)) for s in starts]
-            for start, job in zip(starts, jobs, strict=True):
-                job.get()
+            task = bar.add_task(f"styles, {job}", total=count, completed=first)
+            waiting = [pool.apply_async(style_chunk, (work, config, names, job, s)) for s in starts]
+            for start, result in zip(starts, waiting, strict=True):
+                result.get()
                 rows = min(count, start + CHUNK)
                 for name in names:
-                    done = cache.done("pictures", name)
-                    done[crop] = max(done[crop], rows)
-                    cache.set_done("pictures", name, done)
+                    done = cache.done(job.layer(name))
+                    done[job.crop] = max(done[job.crop], rows)
+                    cache.set_done(job.layer(name), done)
                 bar.update(task, completed=rows)
         print(f"stylised in {time.monotonic() - began:.0f} s")
 

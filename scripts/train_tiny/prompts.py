@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from random import Random
 
-from .styles import STYLES, Style
+from .data import PHOTO
+from .moods import MOODS, Mood
+from .styles import Style
 
 SUBJECTS = tuple(
     """a man;a woman;a girl;a boy;a child;a face;a portrait;people;a smiling woman;a bearded man;a man with glasses;
@@ -88,6 +91,16 @@ PLAIN = (
     "{flaw}",
     "{flaw}, {flaw2}",
 )
+WITH_MOOD = (
+    "{prompt} {mood}",
+    "{prompt}, {mood}",
+    "{prompt}, {mood}",
+    "{mood}, {prompt}",
+    "{mood} {prompt}",
+    "{prompt}, {mood}, {extra}",
+    "{prompt} with {mood}",
+)
+ONLY_MOOD = ("{mood}", "{mood}", "{subject} {mood}", "{subject}, {mood}", "make it {mood}", "{mood}, {extra}")
 
 
 def misspell(text: str, random: Random) -> str:
@@ -106,25 +119,34 @@ def misspell(text: str, random: Random) -> str:
     return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
 
 
-def _fill(template: str, style: str, random: Random) -> str:
+def _fill(template: str, random: Random, **words: str) -> str:
     return template.format(
-        style=style,
         subject=random.choice(SUBJECTS),
         extra=random.choice(EXTRAS),
         extra2=random.choice(EXTRAS),
         flaw=random.choice(FLAWS),
         flaw2=random.choice(FLAWS),
+        **words,
     )
 
 
-def styled(style: Style, random: Random) -> str:
-    """A random prompt for a style."""
-    word = style.prompt if random.random() < 0.55 else random.choice(style.synonyms)
-    if random.random() < 0.15:
+def _wording(first: str, others: tuple[str, ...], random: Random) -> str:
+    """One of the wordings, sometimes misspelt or written together."""
+    word = first if random.random() < 0.45 else random.choice(others)
+    while random.random() < 0.2:
         word = misspell(word, random)
     if random.random() < 0.05:
         word = word.replace(" ", random.choice(("", "-", "  ")))
-    return _fill(random.choice(TEMPLATES), word, random)
+    return word
+
+
+def prompt_for(style: Style, mood: Mood | None, random: Random) -> str:
+    """A random prompt for a style, with or without a mood."""
+    light = "" if mood is None else _wording(mood.name, mood.synonyms, random)
+    if mood is not None and style.prompt == PHOTO and random.random() < 0.6:
+        return _fill(random.choice(ONLY_MOOD), random, mood=light)
+    prompt = _fill(random.choice(TEMPLATES), random, style=_wording(style.prompt, style.synonyms, random))
+    return prompt if mood is None else _fill(random.choice(WITH_MOOD), random, prompt=prompt, mood=light)
 
 
 def styleless(random: Random) -> str:
@@ -133,15 +155,20 @@ def styleless(random: Random) -> str:
     if draw < 0.6:
         return ""
     if draw < 0.85:
-        return _fill(random.choice(PLAIN), "", random)
+        return _fill(random.choice(PLAIN), random)
     length = random.randrange(2, 24)
     letters = string.ascii_lowercase + "    " + string.digits
     return "".join(random.choice(letters) for _ in range(length))
 
 
-def corpus(seed: int, size: int = 20000) -> list[str]:
+def corpus(styles: Sequence[Style], seed: int, size: int = 20000) -> list[str]:
     """Prompts for learning the tokenizer's merges."""
     random = Random(seed)
-    styles = list(STYLES.values())
+    moods = [None, *MOODS.values()]
     lines = [w for s in styles for w in (s.prompt, *s.synonyms) for _ in range(20)]
-    return lines + [styled(random.choice(styles), random) for _ in range(size)] + list(SUBJECTS) * 5
+    lines += [w for m in MOODS.values() for w in (m.name, *m.synonyms) for _ in range(20)]
+    return (
+        lines
+        + [prompt_for(random.choice(styles), random.choice(moods), random) for _ in range(size)]
+        + list(SUBJECTS) * 5
+    )

@@ -1,4 +1,4 @@
-"""Stage 4: train the denoiser and the text encoder together on cached latents."""
+"""Stage 4: train the denoiser and the text encoder together on cached pictures."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from torch import Tensor, nn
 from .batches import Batch, BatchMaker
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, Config, load_config
 from .data import Cache
-from .encode import load_vae
-from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, save_checkpoint
+from .loop import Clock, Ema, FreeCores, copy_matching, learning_rate, load_checkpoint, save_checkpoint
 from .prompts import corpus
 from .text import build_text_encoder, load_tokenizer, token_ids, train_tokenizer
-from .train_vae import gradient_loss
-from .unet import Schedule, build_unet, clean_prediction
+from .train_vae import gradient_loss, load_vae
+from .unet import Schedule, build_unet
 from .vae import FoldedVae
 
 CHECKPOINT = "unet.pt"
+MERGE_DROPOUT = (0.0, 0.1, 0.3)  # in turn: words whole, and in ever smaller pieces
 
 
 class Denoiser(nn.Module):
-    """Text encoder and UNet as one module: (noisy, condition, timestep, token ids) -> v-prediction."""
+    """Text encoder and UNet as one module: (noisy, condition, timestep, token ids) -> clean latent."""
 
     def __init__(self, config: Config, tokenizer_folder: Path) -> None:
         super().__init__()
         if not tokenizer_folder.exists():
-            train_tokenizer(corpus(config.seed), config.text).save_pretrained(tokenizer_folder)
+            train_tokenizer(corpus(list(config.styles().values()), config.seed), config.text).save_pretrained(
+                tokenizer_folder
+            )
         self.tokenizer = load_tokenizer(tokenizer_folder)
         self.text = build_text_encoder(self.tokenizer, config.text)
         self.unet = build_unet(config)
@@ -44,7 +46,7 @@ class Denoiser(nn.Module):
             self.text.set_attn_implementation("eager")
 
     def forward(self, noisy: Tensor, condition: Tensor, timestep: Tensor, ids: Tensor) -> Tensor:
-        """Latents [N, C, h, w] twice, timesteps [N], token ids [N, L] -> v [N, C, h, w]."""
+        """Latents [N, C, h, w] twice, timesteps [N], token ids [N, L] -> [N, C, h, w]."""
         words = self.text(ids).last_hidden_state
         return self.unet(torch.cat([noisy, condition], 1), timestep, words).sample
 
@@ -71,6 +73,9 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="budget of active training, instead of the config's")] = None,
     pause_file: Annotated[Path | None, typer.Option(help="pause while this file exists")] = None,
     fresh: Annotated[bool, typer.Option(help="start anew instead of from the last checkpoint")] = False,
+    start_from: Annotated[
+        Path | None, typer.Option(help="checkpoint whose averaged weights a new run begins with")
+    ] = None,
 ) -> None:
     """Train the denoiser; continues from the last checkpoint in the work folder."""
     config = load_config(config_file)
@@ -83,21 +88,30 @@ def main(
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=c.lr, betas=(0.9, 0.98), fused=device.type in ("cpu", "cuda"))
-    step, spent, pairs = 0, 0.0, 0
+    step, spent, pairs, origin = 0, 0.0, 0, ""
+    if start_from is not None:
+        earlier = load_checkpoint(start_from)
+        if earlier is None:
+            raise typer.BadParameter(f"no checkpoint {start_from}")
+        copied = copy_matching(earlier["ema"]["average"], model)
+        print(f"{copied} of {len(ema.average)} parameters from {start_from}")
+        ema = Ema(model, c.ema)
+        origin = f"{copied} of {len(ema.average)} parameters of a run of {int(earlier['pairs'])} pairs"
     state = None if fresh else load_checkpoint(work / CHECKPOINT)
     if state is not None:
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent, pairs = int(state["step"]), float(state["seconds"]), int(state["pairs"])
+        origin = str(state.get("started_from", ""))
     torch.manual_seed(config.seed + step)
-    cache = Cache(work, config.data)
-    maker = BatchMaker(cache, c, Schedule(device), config.seed + step)
+    cache = Cache(work, config)
     vae = load_vae(work, config_file).to(device, memory_format=torch.channels_last)
+    maker = BatchMaker(cache, c, Schedule(device), vae, config.seed + step)
     clock = Clock(minutes or c.minutes, spent, pause_file)
 
     def save() -> None:
-        figures = {"step": step, "seconds": clock.seconds(), "pairs": pairs}
+        figures = {"step": step, "seconds": clock.seconds(), "pairs": pairs, "started_from": origin}
         states = {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
         save_checkpoint(work / CHECKPOINT, {**states, **figures})
 
@@ -113,12 +127,13 @@ def main(
             rate = learning_rate(c.lr, step, c.warmup_steps, clock.progress())
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            small = clock.seconds() < c.small_minutes * 60
-            batch = maker.make(c.small_batch if small else c.batch, small, device)
-            ids = token_ids(model.tokenizer, batch.prompts, 0.1 if step % 2 else 0.0).to(device)
+            small = clock.progress() < c.small_share
+            batch = maker.make(
+                c.small_batch if small else c.batch, config.data.size // 2 if small else config.data.size
+            )
+            ids = token_ids(model.tokenizer, batch.prompts, MERGE_DROPOUT[step % 3]).to(device)
             with torch.autocast(device.type, torch.bfloat16):
-                v = model(batch.noisy, batch.condition, batch.timestep, ids)
-                clean = clean_prediction(batch.noisy, v.float(), batch.alpha, batch.sigma)
+                clean = model(batch.noisy, batch.condition, batch.timestep, ids).float()
                 loss = latent_loss(clean, batch)
                 value = loss.item()
                 if c.pixel_weight and clock.progress() >= c.pixel_from:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,17 +12,38 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, VaeConfig, load_config
-from .data import PHOTO, Cache
+from .data import PHOTO, Cache, Pictures, coarse
 from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, save_checkpoint
-from .metrics import psnr, ssim
+from .metrics import box_ssim, psnr, ssim
 from .vae import FoldedVae
 
 CHECKPOINT = "vae.pt"
+BLOCKS = {"pixel art", coarse("pixel art")}  # never scaled: its blocks are the latent cells
+
+
+def load_vae(work: Path, config_file: Path) -> FoldedVae:
+    """The averaged autoencoder from the last checkpoint."""
+    config = load_config(config_file)
+    state = load_checkpoint(work / CHECKPOINT)
+    if state is None:
+        raise FileNotFoundError(f"no {CHECKPOINT} in {work}: run train_vae first")
+    vae = FoldedVae(config.vae)
+    ema = Ema(vae, config.vae.ema)
+    ema.load_state_dict(state["ema"])
+    ema.copy_to(vae)
+    return vae.eval().requires_grad_(False)
+
+
+class Refine(str, Enum):
+    """What of a finished checkpoint is trained on."""
+
+    no = "no"
+    decoder = "decoder"
+    all = "all"
 
 
 class CropSampler:
@@ -30,16 +52,16 @@ class CropSampler:
     def __init__(self, cache: Cache, config: VaeConfig, rng: np.random.Generator) -> None:
         self.cache, self.config, self.rng = cache, config, rng
         self.train = set(cache.rows(held_out=False).tolist())
-        self.arrays: dict[str, NDArray[Any]] = {}
+        self.arrays: dict[str, Pictures] = {}
         self.items: dict[str, list[tuple[int, int]]] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Look again at what is in the cache."""
-        for layer in self.cache.layers("pictures"):
+        for layer in self.cache.layers():
             if layer not in self.arrays:
-                self.arrays[layer] = self.cache.open("pictures", layer)
-            done = self.cache.done("pictures", layer)
+                self.arrays[layer] = self.cache.open(layer)
+            done = self.cache.done(layer)
             items = [(r, k) for k, rows in enumerate(done) for r in range(rows) if r in self.train]
             if items:
                 self.items[layer] = items
@@ -54,7 +76,7 @@ class CropSampler:
             layer = PHOTO if use_photo else styles[int(rng.integers(len(styles)))]
             row, k = self.items[layer][int(rng.integers(len(self.items[layer])))]
             source = self.arrays[layer][row, k]
-            scale = 1 if layer == "pixel art" or rng.random() < 0.7 else float(rng.uniform(1.0, 1.9))
+            scale = 1 if layer in BLOCKS or rng.random() < 0.7 else float(rng.uniform(1.0, 1.9))
             want = min(source.shape[0], round(side * scale))
             y, x = (int(v) for v in rng.integers(0, source.shape[0] - want + 1, 2))
             picture = torch.from_numpy(np.ascontiguousarray(source[y : y + want, x : x + want]))
@@ -91,9 +113,9 @@ def measure(vae: FoldedVae, cache: Cache, device: torch.device, layers: list[str
     vae.eval()
     result: dict[str, Any] = {}
     for layer in layers:
-        done = cache.done("pictures", layer)[0]
+        done = cache.done(layer)[0]
         rows = [int(r) for r in cache.rows(held_out=True) if r < done][:limit]
-        array = cache.open("pictures", layer)
+        array = cache.open(layer)
         scores: list[tuple[float, float]] = []
         for start in range(0, len(rows), 8):
             pictures = torch.from_numpy(array[rows[start : start + 8], 0]).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -111,12 +133,11 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="budget of active training, instead of the config's")] = None,
     pause_file: Annotated[Path | None, typer.Option(help="pause while this file exists")] = None,
     fresh: Annotated[bool, typer.Option(help="start anew instead of from the last checkpoint")] = False,
-    decoder_only: Annotated[bool, typer.Option(help="refine the decoder of a finished checkpoint")] = False,
+    refine: Annotated[Refine, typer.Option(help="train a finished checkpoint on, for --minutes more")] = Refine.no,
 ) -> None:
     """Train the autoencoder; continues from the last checkpoint in the work folder.
 
-    With --decoder-only the encoder stays as it is, so that latents and a denoiser made with it keep their meaning; the
-    budget is --minutes more.
+    With --refine decoder the encoder stays as it is, so that a denoiser made with it keeps its meaning.
     """
     config = load_config(config_file)
     c, device = config.vae, config.torch_device()
@@ -133,20 +154,21 @@ def main(
             optimizer.load_state_dict(state["optimizer"])
         step, spent = int(state["step"]), float(state["seconds"])
     before = 0.0
-    if decoder_only:
+    if refine is not Refine.no:
         if state is None:
-            raise typer.BadParameter("--decoder-only needs a checkpoint")
+            raise typer.BadParameter("--refine needs a checkpoint")
         ema.copy_to(vae)
-        vae.encoder.requires_grad_(False)
+        vae.encoder.requires_grad_(refine is Refine.all)
         ema = Ema(vae, c.ema)
-        optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=c.lr, weight_decay=1e-4, betas=(0.9, 0.99))
+        trained = [p for p in vae.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=c.lr, weight_decay=1e-4, betas=(0.9, 0.99))
         before, spent, step = spent, 0.0, 0
-    cache = Cache(work, config.data)
+    cache = Cache(work, config)
     sampler = CropSampler(cache, c, np.random.default_rng(config.seed + step))
     clock = Clock(minutes or c.minutes, spent, pause_file)
 
     def save(figures: dict[str, Any]) -> None:
-        model, optim = vae.state_dict(), None if decoder_only else optimizer.state_dict()
+        model, optim = vae.state_dict(), optimizer.state_dict() if refine is Refine.no else None
         common = {"step": step, "seconds": before + clock.seconds(), "figures": figures}
         save_checkpoint(work / CHECKPOINT, {"model": model, "ema": ema.state_dict(), "optimizer": optim, **common})
 
@@ -170,7 +192,9 @@ def main(
             output, latent = output.float(), latent.float()
             l1 = (output - picture).abs().mean()
             mse = (output - picture).square().mean()
-            loss = l1 + 0.5 * gradient_loss(output, picture) + mse + 0.02 * latent_penalty(latent)
+            similar = 1 - box_ssim(output, picture)
+            loss = l1 + 0.5 * gradient_loss(output, picture) + mse + c.ssim_weight * similar
+            loss = loss + 0.02 * latent_penalty(latent)
             if not math.isfinite(loss.item()):
                 raise RuntimeError(f"the loss is not finite at step {step}")
             optimizer.zero_grad(set_to_none=True)
@@ -199,7 +223,7 @@ def main(
                 save(figures)
                 last_save = time.monotonic()
     ema.copy_to(averaged)
-    figures = measure(averaged, cache, device, cache.layers("pictures"))
+    figures = measure(averaged, cache, device, [n for n in cache.layers() if n in cache.styles])
     save(figures)
     print(f"held out (PSNR, SSIM): {figures}")
 

@@ -6,13 +6,18 @@ from typing import Any, cast
 
 import torch
 from diffusers import LCMScheduler, UNet2DConditionModel
-from torch import Tensor
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
 
 from .config import Config
 
 
 def build_unet(config: Config) -> UNet2DConditionModel:
-    """A fresh denoiser: [N, 2C, h, w] (noisy latent, then the clean input latent) -> v-prediction [N, C, h, w]."""
+    """A fresh denoiser: [N, 2C, h, w] (noisy latent, then the clean input latent) -> clean latent [N, C, h, w].
+
+    Timestep and pooled text scale and shift every residual block (FiLM, arXiv 1709.07871), so that the style reaches
+    the finest level, where attention would cost too much. The scales begin at none.
+    """
     u = config.unet
     model = UNet2DConditionModel(
         sample_size=config.data.size // 8,
@@ -26,8 +31,16 @@ def build_unet(config: Config) -> UNet2DConditionModel:
         cross_attention_dim=config.text.hidden,
         attention_head_dim=u.attention_head_dim,
         norm_num_groups=u.norm_num_groups,
+        resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=config.text.heads,
     )
-    return cast(UNet2DConditionModel, model)
+    unet = cast(UNet2DConditionModel, model)
+    for module in unet.modules():
+        if isinstance(module, ResnetBlock2D):
+            nn.init.zeros_(cast(nn.Linear, module.time_emb_proj).weight)
+            nn.init.zeros_(cast(nn.Linear, module.time_emb_proj).bias)
+    return unet
 
 
 def build_scheduler() -> LCMScheduler:
@@ -37,7 +50,7 @@ def build_scheduler() -> LCMScheduler:
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",
         "num_train_timesteps": 1000,
-        "prediction_type": "v_prediction",
+        "prediction_type": "sample",
         "original_inference_steps": 50,
         "timestep_scaling": 10.0,
         "clip_sample": False,
@@ -57,8 +70,3 @@ class Schedule:
     def at(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Factors of the clean latent and of the noise at timesteps [N]."""
         return self.alpha[timestep][:, None, None, None], self.sigma[timestep][:, None, None, None]
-
-
-def clean_prediction(noisy: Tensor, v: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The clean latent that a v-prediction means."""
-    return alpha * noisy - sigma * v

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engines.base import Input, Network
 
-Prediction = Literal["epsilon", "v_prediction"]
+Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
 class Tokenize(Protocol):
@@ -53,6 +53,7 @@ class Model:
         make_unet: module, (x [B, C or 2 C, h, w], t int64 [B], text [B, L, D]) to prediction [B, C, h, w].
         make_text_encoder: module, ids int64 [1, L] to float32 [1, L, D].
         styles: prompts it is known to follow; empty when it follows free text.
+        moods: prompts for light and colour, which go with every style.
         default_size: width and height it was made for.
     """
 
@@ -70,6 +71,7 @@ class Model:
     make_unet: Callable[[], nn.Module]
     make_text_encoder: Callable[[], nn.Module]
     styles: tuple[Style, ...] = ()
+    moods: tuple[Style, ...] = ()
     latent_stride: int = 8
     default_size: tuple[int, int] = (512, 512)
 

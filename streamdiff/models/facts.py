@@ -125,8 +125,12 @@ def whole(config: Config, name: str, default: int | None, where: str) -> int:
     return value
 
 
-def read_styles(folder: Path) -> tuple[Style, ...]:
+def read_styles(folder: Path, kind: str = "styles") -> tuple[Style, ...]:
     """The prompts of a model that brings ``styles.json``; empty for any other.
+
+    Args:
+        folder: the model's.
+        kind: "styles", or "moods": light and colours that go with every style.
 
     Raises:
         ModelError: the file is damaged.
@@ -137,7 +141,7 @@ def read_styles(folder: Path) -> tuple[Style, ...]:
     try:
         return tuple(
             Style(str(item["name"]), str(item["prompt"]), tuple(map(str, item.get("synonyms", ()))))
-            for item in read_json(path)["styles"]
+            for item in (read_json(path)[kind] if kind == "styles" else read_json(path).get(kind, ()))
         )
     except (KeyError, TypeError, AttributeError):
         raise ModelError(f"{path} is damaged: a list of styles with names and prompts is wanted") from None
@@ -151,6 +155,8 @@ def _conditioned(unet: Config, channels: int, source: str) -> bool:
     """
     added = ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "encoder_hid_dim")
     found = next((name for name in added if unet.get(name)), None)
+    if found == "addition_embed_type" and unet[found] == "text":  # pooled from the same text, no further input
+        found = None
     if found is not None:
         raise ModelError(
             f"{source}: a UNet with added or class conditioning ({found}; SDXL has it) is not supported yet; "
@@ -186,9 +192,9 @@ def _side(unet: Config, source: str) -> int:
 
 def _prediction(scheduler: Config, source: str) -> Prediction:
     prediction: Any = scheduler.get("prediction_type", "epsilon")
-    if prediction not in ("epsilon", "v_prediction"):
+    if prediction not in ("epsilon", "v_prediction", "sample"):
         raise ModelError(
-            f"{source}: the scheduler's prediction_type {str(prediction)[:40]!r} is not supported; epsilon and "
-            "v_prediction are"
+            f"{source}: the scheduler's prediction_type {str(prediction)[:40]!r} is not supported; epsilon, "
+            "v_prediction and sample are"
         )
     return prediction

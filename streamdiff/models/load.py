@@ -81,6 +81,7 @@ def load_model(
         make_unet=make_unet,
         make_text_encoder=make_text_encoder,
         styles=read_styles(components.folder),
+        moods=read_styles(components.folder, "moods"),
         default_size=facts.default_size,
     )
 

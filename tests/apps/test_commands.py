@@ -238,6 +238,7 @@ def test_styles(command: Any, picture: Path, tmp_path: Path) -> None:
         "ukiyo-e",
         "pixel art",
         "neon",
+        "at night",
     ):
         assert prompt in listed.out
     drawn = command("styles", "--image", picture, "-o", tmp_path / "sheet.png", *SMALL)

@@ -1,0 +1,109 @@
+"""Painted styles: oil, water colours, the impressionists."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ..filters import (
+    Plane,
+    along,
+    blur,
+    cells,
+    colour,
+    even_light,
+    f32,
+    flat,
+    grey,
+    in_cell,
+    ink,
+    kuwahara,
+    levels,
+    mix,
+    palette,
+    quantise,
+    relief,
+    saturate,
+    smooth,
+    step,
+    tones,
+)
+
+STARRY = palette((14, 22, 72), (36, 82, 170), (110, 168, 216), (238, 218, 130), (255, 224, 60))
+
+
+def oil_painting(x: Plane) -> Plane:
+    """Thick strokes of rich warm paint along the form, lit from the side."""
+    y = levels(x, 0.7)
+    g = grey(y)
+    rough = y + 1.6 * (y - blur(y, 2.0))
+    paint = along(along(kuwahara(f32(rough), 2), g, 9), g, 7)
+    paint = saturate(f32(np.clip(paint, 0, 1)), 1.7)
+    warm = np.clip(np.power(paint, 1.1) * colour(268, 246, 208), 0, 1)
+    ridges = along(f32(g - blur(g, 2.0))[..., None], g, 9)[..., 0]
+    light = relief(grey(f32(warm)), 0.5) + np.clip(2.0 * ridges, -0.12, 0.12)
+    return f32(warm * (0.6 + 0.4 * ink(g, 1.1, 12.0, 0.05))[..., None] + light[..., None])
+
+
+def watercolor(x: Plane) -> Plane:
+    """Light transparent washes with pigment gathered at their edges, white paper in the lights."""
+    y = f32(np.power(levels(x, 0.8), 0.85))
+    wash = kuwahara(smooth(y, 7, 0.2, 4.0, 1), 4)
+    g = grey(wash)
+    target = quantise(g, 5, 7.0)
+    wash = saturate(f32(np.clip(wash * ((target + 0.05) / (g + 0.05))[..., None], 0, 1)), 2.2)
+    paint = saturate(f32(1 - (1 - blur(wash, 0.8)) * 0.6), 2.0)
+    paper = mix(paint, flat(x, colour(254, 252, 247)), step(target, 0.5, 0.85) * 0.95)
+    edge = step(f32(np.abs(blur(target, 0.8) - blur(target, 2.2))), 0.015, 0.08)
+    paper = f32(paper * (1 - 0.65 * edge[..., None] * (1.2 - wash)))
+    return f32(paper * (0.55 + 0.45 * ink(grey(y), 0.9, 15.0, 0.05))[..., None])
+
+
+def impressionism(x: Plane) -> Plane:
+    """Broken dabs of light pastel colour, violet shadows, soft edges."""
+    y = f32(np.power(levels(x, 0.8), 0.8))
+    base = kuwahara(y, 4)
+    g = grey(base)
+    detail = y - blur(y, 2.5)
+    dabs = np.stack(
+        [
+            cv2.GaussianBlur(detail[..., c], (0, 0), sx, sigmaY=sy, borderType=cv2.BORDER_REFLECT)
+            for c, (sx, sy) in enumerate(((4.0, 0.8), (1.2, 1.2), (0.8, 3.0)))
+        ],
+        -1,
+    )
+    dabbed = saturate(f32(np.clip(base + 2.4 * dabs, 0, 1)), 1.9)
+    shadow = mix(flat(x, colour(92, 84, 176)), dabbed, step(g, 0.0, 0.5) * 0.75 + 0.25)
+    lit = mix(shadow, flat(x, colour(255, 240, 196)), step(g, 0.55, 1.0) * 0.45)
+    return f32(np.clip(lit * 0.92 + 0.07, 0, 1))
+
+
+def pointillism(x: Plane) -> Plane:
+    """Dots of pure colour side by side on pale canvas, one for each latent cell, in two hues that mix in the eye."""
+    y = saturate(f32(np.power(levels(x, 0.9), 0.9)), 2.2)
+    mean = cells(y, 8)
+    v, u = in_cell(mean.shape, 8)
+    rows, cols = np.mgrid[: x.shape[0] // 8, : x.shape[1] // 8]
+    odd = np.kron(((rows + cols) % 2).astype(np.float32), np.ones((8, 8), np.float32))
+    hue = mix(f32(mean * colour(300, 225, 190)), f32(mean * colour(205, 250, 325)), odd)
+    hue = np.clip(hue, 0, 1)
+    radius = 0.62 - 0.26 * grey(mean)
+    distance = np.sqrt((u - 0.5) ** 2 + (v - 0.5) ** 2)
+    dot = 1 - step(f32(distance - radius), -0.08, 0.08)
+    under = mix(flat(x, colour(250, 242, 222)), y, 0.38)
+    dotted = mix(under, f32(hue), dot * 0.9)
+    return f32(dotted * (0.45 + 0.55 * ink(grey(y), 1.2, 14.0, 0.04))[..., None])
+
+
+def van_gogh(x: Plane) -> Plane:
+    """Rolling strokes in deep blue, sky blue, cream and yellow by tone, darker contours between them."""
+    y = levels(x, 0.9)
+    g = even_light(grey(y), 0.3)
+    rows, cols = np.mgrid[: g.shape[0], : g.shape[1]]
+    wave = f32(0.5 + 0.5 * np.cos(2 * np.pi * (rows + 2.2 * np.sin(2 * np.pi * cols / 16)) / 8))
+    ridges = along(f32(g - blur(g, 2.0))[..., None], g, 11)[..., 0]
+    tone = grey(kuwahara(np.repeat(g[..., None], 3, 2), 3)) + 0.1 * (wave - 0.5) + np.clip(2.5 * ridges, -0.2, 0.2)
+    warm = blur(f32(y[..., 0] - y[..., 2]), 2.0)
+    paint = tones(f32((np.clip(tone, 0, 1) * 4 - 0.35 + 0.8 * step(warm, 0.1, 0.4)) / 4), STARRY)
+    paint = np.clip(paint * (0.9 + 0.2 * wave)[..., None], 0, 1)
+    return mix(flat(x, colour(12, 18, 52)), f32(paint), f32(0.1 + 0.9 * ink(g, 1.2, 18.0, 0.0)))
