@@ -41,6 +41,14 @@ class Histogram:
                 return min(self.largest, self._LEAST * math.exp((bucket + 0.5) * self._RATIO))
         return self.largest
 
+    def at_most(self, seconds: float) -> int:
+        """How many durations were not longer than this, to a bucket's width."""
+        if seconds < self._LEAST:
+            return 0
+        if math.isinf(seconds):
+            return self.count
+        return sum(self._counts[: int(math.log(seconds / self._LEAST) / self._RATIO) + 1])
+
     @property
     def mean(self) -> float:
         """Seconds; NaN when there are none."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from apps.cli import bench, doctor, run, styles
+from apps.cli import bench, doctor, run, serve, styles
 from apps.cli.console import print_line
 from apps.cli.failures import guarded, set_up_logging
 from streamdiff import __version__
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 # Each command imports what is heavy only when it runs: --help has to be quick.
 app.command("run")(run.run)
+app.command("serve")(serve.serve)
 app.command("styles")(styles.styles)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,1 @@
+"""The WebRTC server and its page: ``streamdiff serve``."""

@@ -1,0 +1,143 @@
+"""The page's own interface: sessions, settings, figures (JSON under /api)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from apps.webrtc.answers import Busy, responses
+from apps.webrtc.guard import Allowance
+from apps.webrtc.previews import Previews
+from apps.webrtc.session import Session
+from apps.webrtc.sessions import Sessions
+from streamdiff import StreamConfig, __version__
+
+MOST_SDP = 48 * 1024
+Name = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+Settings = Annotated[
+    dict[str, Any],
+    Body(description="Any fields of StreamConfig.", openapi_examples={"one": {"value": {"strength": 0.6}}}),
+]
+
+
+class Offer(BaseModel):
+    """A page's offer: one video that is sent and received, and a data channel named control."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sdp: Annotated[str, Field(max_length=MOST_SDP, description="The offer.")]
+    settings: Annotated[dict[str, Any], Field(description="Fields of StreamConfig to begin with.")] = {}
+
+
+class Problem(BaseModel):
+    """What went wrong, in one line for people."""
+
+    error: str
+
+
+def session_of(sessions: Sessions, name: str) -> Session:
+    """The session of that id, or 404."""
+    session = sessions.get(name)
+    if session is None:
+        raise HTTPException(404)
+    return session
+
+
+def count_creation(allowance: Allowance, request: Request) -> None:
+    """Let an address open sessions only so fast."""
+    wait = allowance.wait(request.client.host if request.client else "")
+    if wait:
+        raise Busy(wait)
+
+
+def described(session: Session) -> dict[str, Any]:
+    """A session's addresses and settings."""
+    return {
+        "id": session.id,
+        "settings": session.config.model_dump(mode="json"),
+        "url": f"/api/sessions/{session.id}",
+        "whep": f"/whep/{session.id}",
+        "view": f"/view/{session.id}",
+    }
+
+
+def routes(sessions: Sessions, allowance: Allowance, secure_hint: str | None) -> APIRouter:
+    """The endpoints."""
+    router = APIRouter(prefix="/api", tags=["api"])
+    previews = Previews(sessions)
+
+    @router.get("/info", responses=responses())
+    async def info() -> dict[str, Any]:
+        """What the server runs and allows."""
+        model = sessions.model
+        known = {
+            kind: [{"name": s.name, "prompt": s.prompt, "synonyms": list(s.synonyms)} for s in listed]
+            for kind, listed in (("styles", model.styles), ("moods", model.moods))
+        }
+        return {
+            "version": __version__,
+            "model": model.name,
+            **known,
+            "defaults": sessions.defaults.model_dump(mode="json"),
+            "schema": StreamConfig.model_json_schema(),
+            "ice_servers": [
+                {"urls": s.urls, "username": s.username, "credential": s.credential} for s in sessions.ice_servers
+            ],
+            "max_sessions": sessions.limits.sessions,
+            "sessions": len(sessions),
+            "secure_hint": secure_hint,
+            "preview": bool(model.styles),
+        }
+
+    @router.get(
+        "/preview",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}}, "description": "The picture"}, **responses(404, 422)},
+    )
+    async def preview(style: Annotated[str, Query(max_length=100)]) -> Response:
+        """A small picture in one of the model's styles."""
+        picture = await previews.get(style)
+        if picture is None:
+            raise HTTPException(404)
+        return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    @router.post("/sessions", status_code=201, responses=responses(400, 422, 429, 503))
+    async def open_session(offer: Offer, request: Request) -> JSONResponse:
+        """Send a camera, get it back stylised on the same connection."""
+        count_creation(allowance, request)
+        session, sdp = await sessions.open(offer.sdp, offer.settings, answers_video=True)
+        return JSONResponse({**described(session), "sdp": sdp}, 201, {"Location": f"/api/sessions/{session.id}"})
+
+    @router.get("/sessions", responses=responses())
+    async def list_sessions() -> dict[str, Any]:
+        """The sessions that run now."""
+        return {"sessions": [{**described(s), "stats": s.stats()} for s in sessions]}
+
+    @router.get("/sessions/{name}", responses=responses(404, 422))
+    async def stats(name: Name) -> dict[str, Any]:
+        """A session's figures."""
+        session = session_of(sessions, name)
+        return {**described(session), "stats": session.stats()}
+
+    @router.delete("/sessions/{name}", responses=responses(404, 422))
+    async def end_session(name: Name) -> dict[str, str]:
+        """End a session."""
+        if not await sessions.end(name):
+            raise HTTPException(404)
+        return {"ended": name}
+
+    @router.get("/sessions/{name}/settings", responses=responses(404, 422))
+    async def settings(name: Name) -> dict[str, Any]:
+        """A session's settings."""
+        return session_of(sessions, name).config.model_dump(mode="json")
+
+    @router.patch("/sessions/{name}/settings", responses=responses(404, 422))
+    async def change(name: Name, changes: Settings) -> dict[str, Any]:
+        """Change any of them; answers with all."""
+        return session_of(sessions, name).update(changes).model_dump(mode="json")
+
+    return router

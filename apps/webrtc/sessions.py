@@ -1,0 +1,190 @@
+"""Sessions: who is let in, what they share, and when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from aiortc import RTCDataChannel, RTCIceServer
+
+from apps.webrtc.control import Control
+from apps.webrtc.limits import Limits
+from apps.webrtc.peer import Peer
+from apps.webrtc.session import Session
+from apps.webrtc.turns import Turns, TurnTakingStream
+from engines.base import Runtime
+from streamdiff import StreamConfig
+from streamdiff.models.base import Model
+
+log = logging.getLogger("streamdiff.serve")
+
+WATCH_SECONDS = 1.0
+RETRY_SECONDS = 10
+
+
+class Full(Exception):
+    """No room for another session or viewer now."""
+
+
+class Sessions:
+    """All sessions of a server. The model's weights and engines are shared; everything else is each session's own.
+
+    Attributes:
+        model, runtime: what all of them run.
+        defaults: settings a session begins with.
+        limits: the operator's bounds.
+        opened, ended: sessions so far.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        runtime: Runtime,
+        defaults: StreamConfig,
+        limits: Limits,
+        ice_servers: Sequence[RTCIceServer] = (),
+    ) -> None:
+        self.model, self.runtime, self.defaults, self.limits = model, runtime, defaults, limits
+        self.ice_servers = tuple(ice_servers)
+        self.turns = Turns()
+        self.opened = self.ended = 0
+        self._sessions: dict[str, Session] = {}
+        self._opening = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._warm: TurnTakingStream | None = None
+
+    async def start(self) -> None:
+        """Compile the engines of the default size, so that the first visitor need not wait, and begin to watch."""
+        self._warm = await asyncio.to_thread(self.new_stream, self.defaults)
+        self._watch = asyncio.ensure_future(self._watching())
+
+    async def stop(self) -> None:
+        """End everything."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await asyncio.gather(*(self.end(name) for name in list(self._sessions)), *self._closing)
+        if self._warm is not None:
+            await asyncio.to_thread(self._warm.close)
+
+    def __len__(self) -> int:
+        return len(self._sessions) + self._opening
+
+    def __iter__(self) -> Any:
+        return iter(list(self._sessions.values()))
+
+    def get(self, name: str) -> Session | None:
+        """The session of that id."""
+        return self._sessions.get(name)
+
+    async def open(self, offer: str, settings: dict[str, Any], *, answers_video: bool) -> tuple[Session, str]:
+        """Let a source in.
+
+        Args:
+            offer: SDP that sends video.
+            settings: fields of StreamConfig that differ from the defaults.
+            answers_video: whether the stylised video goes back on the same connection.
+
+        Returns:
+            The session, and the answer's SDP.
+
+        Raises:
+            Full: no room.
+            ConfigError: the settings are not valid, or more than the server allows.
+            OfferError: the offer cannot be used.
+        """
+        config = self.limits.check(self.defaults, settings)
+        if len(self) >= self.limits.sessions:
+            raise Full(f"the server is full ({self.limits.sessions} sessions); try again in a moment")
+        self._opening += 1
+        try:
+            stream = await asyncio.to_thread(self.new_stream, config)
+            session = Session(stream, self.limits)
+            try:
+                await session.open()
+                sdp = await self._connect(session, offer, answers_video)
+            except BaseException:
+                await session.close()
+                raise
+            self._sessions[session.id] = session
+        finally:
+            self._opening -= 1
+        self.opened += 1
+        log.info("session %s opened (%d of %d)", session.id, len(self), self.limits.sessions)
+        return session, sdp
+
+    async def watch(self, session: Session, offer: str) -> tuple[Peer, str]:
+        """Let a viewer in.
+
+        Raises:
+            Full, OfferError: as ``open``.
+        """
+        if len(session.viewers) >= self.limits.viewers:
+            raise Full(f"this session has {self.limits.viewers} viewers already; try again in a moment")
+        viewer = Peer(self.ice_servers, self.limits)
+        session.viewers[viewer.id] = viewer
+        try:
+            sdp = await viewer.answer(offer, session.new_track(), receives=False)
+        except BaseException:
+            await session.drop_viewer(viewer.id)
+            raise
+        return viewer, sdp
+
+    async def end(self, name: str) -> bool:
+        """End a session; False when there is none of that id."""
+        session = self._sessions.pop(name, None)
+        if session is None:
+            return False
+        self.ended += 1
+        await session.close()
+        return True
+
+    async def _connect(self, session: Session, offer: str, answers_video: bool) -> str:
+        peer = session.peer = Peer(self.ice_servers, self.limits)
+
+        def on_track(track: Any) -> None:
+            if track.kind == "video":
+                session.take_source(track)
+
+        def on_channel(channel: RTCDataChannel) -> None:
+            if channel.label == "control":
+                Control(channel, session)
+
+        def on_state() -> None:
+            if peer.state in ("failed", "closed"):
+                self._end_later(session.id)
+
+        peer.connection.on("track", on_track)
+        peer.connection.on("datachannel", on_channel)
+        peer.connection.on("connectionstatechange", on_state)
+        session.ended = lambda: self._end_later(session.id)
+        return await peer.answer(offer, session.new_track() if answers_video else None, receives=True)
+
+    def _end_later(self, name: str) -> None:
+        """End a session from within one of its own tasks or callbacks."""
+        if name in self._sessions:
+            task: asyncio.Task[Any] = asyncio.ensure_future(self.end(name))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    def new_stream(self, config: StreamConfig) -> TurnTakingStream:
+        """A stream that shares the model and takes its turn."""
+        stream = TurnTakingStream(self.model, self.runtime, config)
+        stream.turns = self.turns
+        return stream
+
+    async def _watching(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            now = time.monotonic()
+            for session in self:
+                try:
+                    if not await session.alive(now):
+                        log.info("session %s: its source is gone", session.id)
+                        await self.end(session.id)
+                except Exception:
+                    log.exception("session %s could not be watched", session.id)

@@ -1,0 +1,52 @@
+"""Fair sharing of the model: streams of several sessions take turns, first come first served."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from streamdiff import Frame, Stream
+
+
+class Turns:
+    """A lock that is given in the order in which it was asked for; one busy session cannot starve another."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Event()
+            self._waiting.append(mine)
+        mine.wait()
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().set()  # it stays taken: handed on
+            else:
+                self._taken = False
+
+    @property
+    def waiting(self) -> int:
+        """Streams that wait for their turn now."""
+        with self._guard:
+            return len(self._waiting)
+
+
+class TurnTakingStream(Stream):
+    """A Stream that runs the model only in its turn."""
+
+    turns: Turns | None = None
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """As ``Stream.push``, in turn."""
+        if self.turns is None:
+            return super().push(frame)
+        with self.turns:
+            return super().push(frame)
