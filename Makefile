@@ -1,17 +1,29 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs on a fresh machine (Python >= 3.10) and runs.
+# `make demo`: the page with your camera. `make demo-file`: no camera and no browser. `make test`. Each sets up what it
+# needs on a fresh machine (Python >= 3.10) and runs.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INPUT ?=
 
-.PHONY: demo test lint types clean
+.PHONY: demo demo-file test browser lint types clean
 
 demo: $(VENV)/.ready-demo
+	$(BIN)/streamdiff serve --open
+
+demo-file: $(VENV)/.ready-demo
 	$(BIN)/python -m apps.demo $(if $(INPUT),--input "$(INPUT)")
 
-test: $(VENV)/.ready-test lint types
+test: $(VENV)/.ready-test lint types browser
 	$(BIN)/python -m pytest
+
+# The browser tests want a Chromium; where it is missing and cannot be installed they are skipped, and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null && exit 0; \
+		fi; \
+		echo "no chromium, and it cannot be installed here: the browser tests will be skipped" >&2
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

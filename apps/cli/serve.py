@@ -47,6 +47,7 @@ def serve(
     max_viewers: Annotated[
         int, typer.Option("--max-viewers", min=0, max=64, help="Of one session.", rich_help_panel=_NETWORK)
     ] = 8,
+    json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON, one object a line.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     prompt: options.Prompt = None,
     negative_prompt: options.NegativePrompt = None,
@@ -90,6 +91,7 @@ def serve(
     )
     with waiting(f"loading {choice.model}"):
         try:
+            from apps.webrtc import logs
             from apps.webrtc.limits import Limits
             from apps.webrtc.server import Serving, ice_server
             from apps.webrtc.server import serve as run
@@ -117,4 +119,5 @@ def serve(
 
             webbrowser.open(address)
 
+    logs.install(as_json=json_log)
     run(choice, serving, ready)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -11,11 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from apps.webrtc.logs import log
 from apps.webrtc.peer import OfferError
 from apps.webrtc.sessions import RETRY_SECONDS, Full
 from streamdiff import ConfigError
-
-log = logging.getLogger("streamdiff.serve")
 
 
 class Busy(Exception):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from apps.webrtc.answers import Busy, responses
-from apps.webrtc.guard import Allowance
+from apps.webrtc.guard import Allowance, view_token
 from apps.webrtc.previews import Previews
 from apps.webrtc.session import Session
 from apps.webrtc.sessions import Sessions
@@ -31,6 +31,10 @@ class Offer(BaseModel):
 
     sdp: Annotated[str, Field(max_length=MOST_SDP, description="The offer.")]
     settings: Annotated[dict[str, Any], Field(description="Fields of StreamConfig to begin with.")] = {}
+    previous: Annotated[
+        str | None,
+        Field(max_length=64, description="The id of a session of this page that was lost: its links go on working."),
+    ] = None
 
 
 class Problem(BaseModel):
@@ -54,18 +58,19 @@ def count_creation(allowance: Allowance, request: Request) -> None:
         raise Busy(wait)
 
 
-def described(session: Session) -> dict[str, Any]:
-    """A session's addresses and settings."""
+def described(session: Session, token: str | None) -> dict[str, Any]:
+    """A session's addresses and settings; the view's carries its own token where the server asks for one."""
+    view = f"/view/{session.id}"
     return {
         "id": session.id,
         "settings": session.config.model_dump(mode="json"),
         "url": f"/api/sessions/{session.id}",
         "whep": f"/whep/{session.id}",
-        "view": f"/view/{session.id}",
+        "view": view if token is None else f"{view}?token={view_token(token, session.id)}",
     }
 
 
-def routes(sessions: Sessions, allowance: Allowance, secure_hint: str | None) -> APIRouter:
+def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_hint: str | None) -> APIRouter:
     """The endpoints."""
     router = APIRouter(prefix="/api", tags=["api"])
     previews = Previews(sessions)
@@ -109,19 +114,19 @@ def routes(sessions: Sessions, allowance: Allowance, secure_hint: str | None) ->
     async def open_session(offer: Offer, request: Request) -> JSONResponse:
         """Send a camera, get it back stylised on the same connection."""
         count_creation(allowance, request)
-        session, sdp = await sessions.open(offer.sdp, offer.settings, answers_video=True)
-        return JSONResponse({**described(session), "sdp": sdp}, 201, {"Location": f"/api/sessions/{session.id}"})
+        session, sdp = await sessions.open(offer.sdp, offer.settings, answers_video=True, previous=offer.previous)
+        return JSONResponse({**described(session, token), "sdp": sdp}, 201, {"Location": f"/api/sessions/{session.id}"})
 
     @router.get("/sessions", responses=responses())
     async def list_sessions() -> dict[str, Any]:
         """The sessions that run now."""
-        return {"sessions": [{**described(s), "stats": s.stats()} for s in sessions]}
+        return {"sessions": [{**described(s, token), "stats": s.stats()} for s in sessions]}
 
     @router.get("/sessions/{name}", responses=responses(404, 422))
     async def stats(name: Name) -> dict[str, Any]:
         """A session's figures."""
         session = session_of(sessions, name)
-        return {**described(session), "stats": session.stats()}
+        return {**described(session, token), "stats": session.stats()}
 
     @router.delete("/sessions/{name}", responses=responses(404, 422))
     async def end_session(name: Name) -> dict[str, str]:

@@ -59,10 +59,17 @@ def make_app(sessions: Sessions, access: Access) -> Guard:
         finally:
             await sessions.stop()
 
-    app = FastAPI(title="streamdiff", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="streamdiff",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     answers.install(app)
     allowance = Allowance(sessions.limits.creations, sessions.limits.creation_seconds)
-    app.include_router(api.routes(sessions, allowance, access.secure_hint))
+    app.include_router(api.routes(sessions, allowance, access.token, access.secure_hint))
     app.include_router(whip.routes(sessions, allowance))
 
     @app.get("/healthz", tags=["server"], responses=answers.responses())

@@ -19,6 +19,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "streamdiff_token"
+VIEW_COOKIE = "streamdiff_view"
+VIEW = "view"
 MOST_BYTES = 64 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -45,6 +47,12 @@ class Refused(Exception):
 
 class TooLong(Exception):
     """A body beyond the limit."""
+
+
+def view_token(token: str, session: str) -> str:
+    """A token for watching one session and nothing else: what a link for OBS carries instead of the server's own."""
+    proof = hmac.new(token.encode(), session.encode(), "sha256").hexdigest()[:32]
+    return f"{VIEW}.{session}.{proof}"
 
 
 class Guard:
@@ -122,28 +130,34 @@ class Guard:
     def _check_token(self, scope: Scope, headers: dict[str, str]) -> None:
         if self._token is None:
             return
+        path = str(scope["path"])
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        if "token" in asked and scope["method"] == "GET" and self._same(asked.pop("token")):
+        if "token" in asked and scope["method"] == "GET" and self._fits(given_token := asked.pop("token"), path):
             # Out of the address bar and into a cookie that no script and no other site can use.
-            place = scope["path"] + (f"?{urlencode(asked)}" if asked else "")
+            place = path + (f"?{urlencode(asked)}" if asked else "")
             secure = "; Secure" if scope.get("scheme") == "https" else ""
-            cookie = f"{COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
+            name = VIEW_COOKIE if given_token.startswith(f"{VIEW}.") else COOKIE
+            cookie = f"{name}={given_token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
             raise Refused(303, "", ((b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode())))
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         given = [bearer.strip()] if kind.lower() == "bearer" else []
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            morsel = None
-        if morsel is not None:
-            given.append(morsel.value)
-        matches = [self._same(value) for value in given]  # all of them: the time tells nothing
+        with contextlib.suppress(CookieError):
+            cookies = SimpleCookie(headers.get("cookie", ""))
+            given += [cookies[name].value for name in (COOKIE, VIEW_COOKIE) if name in cookies]
+        matches = [self._fits(value, path) for value in given]  # all of them: the time tells nothing
         if not any(matches):
             text = "a token is needed: open the address that the server printed at its start, or send it as a bearer"
             raise Refused(401, text, ((b"www-authenticate", b'Bearer realm="streamdiff"'),))
 
-    def _same(self, given: str) -> bool:
-        return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
+    def _fits(self, given: str, path: str) -> bool:
+        """Whether a token opens a path: the server's own any, a view token its session's view and the page's files."""
+        assert self._token is not None
+        kind, _, rest = given.partition(".")
+        session = rest.partition(".")[0]
+        if kind == VIEW and session and hmac.compare_digest(given.encode(), view_token(self._token, session).encode()):
+            pages = (f"/view/{session}", f"/whep/{session}", "/api/info")
+            return path in pages or path.startswith((f"/whep/{session}/", "/static/"))
+        return hmac.compare_digest(given.encode(), self._token.encode())
 
 
 class Allowance:

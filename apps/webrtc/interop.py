@@ -1,7 +1,7 @@
 """What other programs need of us: DTLS with FFmpeg's WHIP muxer.
 
-An FFmpeg that is built with GnuTLS makes itself a certificate on the curve P-224, which OpenSSL refuses unless the curve
-is named among the groups. Its last place in the list keeps every other peer's choice as it was. OpenSSL 4 has dropped
+An FFmpeg built with GnuTLS makes itself a certificate on the curve P-224, which OpenSSL refuses unless the curve
+is named among the groups. Its last place in the list keeps every other choice as it was. OpenSSL 4 has dropped
 the curve; there FFmpeg has to be given a certificate (``-cert_file``, ``-key_file``), as docs/obs.md says.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -23,10 +24,31 @@ MOST_CANDIDATES = 64
 """Remote candidates that a connection may bring, in its offer and after it."""
 
 GATHER_SECONDS = 10.0
+START_KILOBITS = 1500
 
 
 class OfferError(ValueError):
     """An offer or a candidate that cannot be used: in one line, why."""
+
+
+def with_start_bitrate(sdp: str) -> str:
+    """Ask a browser to begin at a good bitrate; it reaches one only after seconds otherwise, for aiortc has REMB alone.
+
+    ``x-google-start-bitrate`` is a format parameter of every video codec; other programs pass over it.
+    """
+    lines = sdp.splitlines()
+    codecs = [x.split(":", 1)[1].split(" ")[0] for x in lines if re.match(r"a=rtpmap:\d+ (VP8|H264)/90000", x)]
+    described = {x.split(":", 1)[1].split(" ")[0] for x in lines if x.startswith("a=fmtp:")}
+    out: list[str] = []
+    for line in lines:
+        kind, _, rest = line.partition(":")
+        payload = rest.split(" ")[0]
+        if kind == "a=fmtp" and payload in codecs:
+            line = f"{line};x-google-start-bitrate={START_KILOBITS}"
+        out.append(line)
+        if kind == "a=rtpmap" and payload in codecs and payload not in described:
+            out.append(f"a=fmtp:{payload} x-google-start-bitrate={START_KILOBITS}")
+    return "\r\n".join(out) + "\r\n"
 
 
 class Peer:
@@ -93,7 +115,7 @@ class Peer:
             await asyncio.wait_for(connection.setLocalDescription(answer), GATHER_SECONDS)
         except Exception as error:
             raise OfferError("no common codec or transport with this offer (H.264 or VP8 is wanted)") from error
-        return connection.localDescription.sdp
+        return with_start_bitrate(connection.localDescription.sdp)
 
     async def add_candidates(self, lines: Sequence[tuple[str | None, int | None, str]]) -> None:
         """Add remote candidates: (mid, index of the media section, "candidate:…" without "a=").

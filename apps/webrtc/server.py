@@ -112,9 +112,11 @@ def serve(choice: Choice, serving: Serving, ready: Callable[[str], Any] = lambda
         files = _certificate() if serving.https else None
         stream = open_stream(choice)
         with stream:
-            sessions = Sessions(
-                stream.model, stream.runtime, stream.config, serving.limits, ice_servers=serving.ice_servers
-            )
+            defaults = stream.config
+            if not defaults.prompt and len(stream.model.styles) > 1:
+                # The first style is the photograph itself: a visitor who only presses start should see more than that.
+                defaults = defaults.changed(prompt=stream.model.styles[1].prompt)
+            sessions = Sessions(stream.model, stream.runtime, defaults, serving.limits, serving.ice_servers)
             asyncio.run(_serve(listening, sessions, serving, token, files, ready))
 
 

@@ -14,12 +14,11 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from apps.webrtc.limits import Limits
+from apps.webrtc.logs import told
 from apps.webrtc.media import Newest, StylisedTrack
 from apps.webrtc.peer import Peer
 from apps.webrtc.turns import TurnTakingStream
 from streamdiff import LiveStream, StreamConfig
-
-log = logging.getLogger("streamdiff.serve")
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -34,8 +33,9 @@ class Session:
         listeners: who hears of changed settings and notices (data channels).
     """
 
-    def __init__(self, stream: TurnTakingStream, limits: Limits) -> None:
-        self.id = secrets.token_urlsafe(12)
+    def __init__(self, stream: TurnTakingStream, limits: Limits, name: str | None = None) -> None:
+        """A session of a new name, or of the name of one that has ended."""
+        self.id = name or secrets.token_urlsafe(12)
         self.started = time.monotonic()
         self.peer: Peer | None = None
         self.viewers: dict[str, Peer] = {}
@@ -142,7 +142,7 @@ class Session:
         await self.live.close()
         await asyncio.to_thread(self._stream.close)
         self.listeners.clear()
-        log.info("session %s ended after %.0f s", self.id, time.monotonic() - self.started)
+        told(self.id, "ended after %.0f s", time.monotonic() - self.started)
 
     def _start(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
@@ -155,7 +155,7 @@ class Session:
                 config = self.config
                 self.live.push(await newest.next(config.width, config.height))
         except MediaStreamError:
-            log.info("session %s: its source has ended", self.id)
+            told(self.id, "its source has ended")
         except Exception as error:
             self._notice(f"the stream has stopped: {error}")
         self.ended()
@@ -170,6 +170,6 @@ class Session:
             self.ended()
 
     def _notice(self, text: str) -> None:
-        log.error("session %s: %s", self.id, text)
+        told(self.id, "%s", text, level=logging.ERROR)
         for listener in list(self.listeners):
             listener({"type": "notice", "text": text})

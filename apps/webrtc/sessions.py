@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiortc import RTCDataChannel, RTCIceServer
 
 from apps.webrtc.control import Control
 from apps.webrtc.limits import Limits
+from apps.webrtc.logs import log, told
 from apps.webrtc.peer import Peer
 from apps.webrtc.session import Session
 from apps.webrtc.turns import Turns, TurnTakingStream
@@ -19,10 +20,10 @@ from engines.base import Runtime
 from streamdiff import StreamConfig
 from streamdiff.models.base import Model
 
-log = logging.getLogger("streamdiff.serve")
-
 WATCH_SECONDS = 1.0
 RETRY_SECONDS = 10
+REMEMBERED = 1024
+"""Ids of ended sessions that may be taken up again."""
 
 
 class Full(Exception):
@@ -53,6 +54,7 @@ class Sessions:
         self.opened = self.ended = 0
         self._sessions: dict[str, Session] = {}
         self._opening = 0
+        self._left: OrderedDict[str, None] = OrderedDict()
         self._watch: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._warm: TurnTakingStream | None = None
@@ -81,13 +83,16 @@ class Sessions:
         """The session of that id."""
         return self._sessions.get(name)
 
-    async def open(self, offer: str, settings: dict[str, Any], *, answers_video: bool) -> tuple[Session, str]:
+    async def open(
+        self, offer: str, settings: dict[str, Any], *, answers_video: bool, previous: str | None = None
+    ) -> tuple[Session, str]:
         """Let a source in.
 
         Args:
             offer: SDP that sends video.
             settings: fields of StreamConfig that differ from the defaults.
             answers_video: whether the stylised video goes back on the same connection.
+            previous: id of a session that has ended and goes on in this one.
 
         Returns:
             The session, and the answer's SDP.
@@ -103,18 +108,23 @@ class Sessions:
         self._opening += 1
         try:
             stream = await asyncio.to_thread(self.new_stream, config)
-            session = Session(stream, self.limits)
+            name = previous if previous in self._left else None
+            if name is not None:
+                del self._left[name]
+            session = Session(stream, self.limits, name)
             try:
                 await session.open()
                 sdp = await self._connect(session, offer, answers_video)
             except BaseException:
                 await session.close()
+                if name is not None:
+                    self._left[name] = None
                 raise
             self._sessions[session.id] = session
         finally:
             self._opening -= 1
         self.opened += 1
-        log.info("session %s opened (%d of %d)", session.id, len(self), self.limits.sessions)
+        told(session.id, "opened (%d of %d)", len(self), self.limits.sessions)
         return session, sdp
 
     async def watch(self, session: Session, offer: str) -> tuple[Peer, str]:
@@ -140,6 +150,9 @@ class Sessions:
         if session is None:
             return False
         self.ended += 1
+        self._left[name] = None
+        if len(self._left) > REMEMBERED:
+            self._left.popitem(last=False)
         await session.close()
         return True
 
@@ -184,7 +197,7 @@ class Sessions:
             for session in self:
                 try:
                     if not await session.alive(now):
-                        log.info("session %s: its source is gone", session.id)
+                        told(session.id, "its source is gone")
                         await self.end(session.id)
                 except Exception:
-                    log.exception("session %s could not be watched", session.id)
+                    log.exception("it could not be watched", extra={"session": session.id})

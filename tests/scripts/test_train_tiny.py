@@ -84,7 +84,7 @@ def test_every_stage(tmp_path: Path) -> None:
     damaged = bytearray(weights.read_bytes())
     damaged[-5] ^= 1
     weights.write_bytes(damaged)
-    with pytest.raises(ModelError, match="unet.diffusion_pytorch_model"):
+    with pytest.raises(ModelError, match=r"unet.diffusion_pytorch_model"):
         check_digests(model)
 
 

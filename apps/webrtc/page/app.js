@@ -73,7 +73,8 @@ class App {
 
   /** @param {string} [key] which source; none: the chosen one */
   async #start(key = this.#picker.key) {
-    if (this.#opening) return;
+    // The browser's question may stay open for ever; a file needs none.
+    if (this.#opening && key !== "file") return;
     this.#opening = true;
     this.#trouble = null;
     this.#showProblem();

@@ -52,9 +52,10 @@ export class Connection extends EventTarget {
    *
    * @param {MediaStreamTrack} track
    * @param {Record<string, unknown>} settings
+   * @param {string} [previous] id of this page's session before, whose links go on working
    * @throws {Failure}
    */
-  async connect(track, settings) {
+  async connect(track, settings, previous = "") {
     const pc = this.#pc;
     const transceiver = pc.addTransceiver(track, { direction: "sendrecv", streams: [new MediaStream([track])] });
     this.#sender = transceiver.sender;
@@ -64,7 +65,7 @@ export class Connection extends EventTarget {
     await gathered(pc);
     const reply = await call("/api/sessions", {
       method: "POST",
-      body: { sdp: pc.localDescription?.sdp, settings },
+      body: { sdp: pc.localDescription?.sdp, settings, previous: previous || null },
       seconds: ANSWER_SECONDS,
     });
     this.id = reply.id;

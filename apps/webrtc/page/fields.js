@@ -29,7 +29,7 @@ const QUIET_MS = 250;
 function field(spec, settings, input, { show, value, body = input }) {
   const { id, label, names } = spec;
   input.id = id;
-  const output = make("output", { class: "field-value", for: id, id: `${id}-value` });
+  const output = make("output", { class: "field-value", for: id, id: `${id}-value`, "aria-live": "off" });
   const hint = make("p", { class: "field-hint", id: `${id}-hint` });
   const error = make("p", { class: "field-error", id: `${id}-error`, "aria-live": "polite" });
   input.setAttribute("aria-describedby", `${hint.id} ${error.id}`);

@@ -6,7 +6,7 @@ import { Connection } from "./connection.js";
 /** Seconds before the next attempt; the last one is repeated. */
 const BACK_OFF = [0.5, 1, 2, 4, 8];
 /** A connection that lasted this long was a good one: the next failure begins with the shortest wait again. */
-const GOOD_MS = 10_000;
+const GOOD_MS = 5000;
 const PING_MS = 1000;
 const POLL_MS = 1000;
 
@@ -31,6 +31,8 @@ export class Session extends EventTarget {
   #attempt = null;
   /** Sessions on the server that are no longer used; each holds one of its few places until it is told. */
   #stale = new Set();
+  /** The session of the last connection: a new one goes on under its name, so that links to it stay good. */
+  #last = "";
   #wake = () => {};
   #timer = 0;
   #polledAt = 0;
@@ -121,7 +123,8 @@ export class Session extends EventTarget {
         if (turn !== this.#turn) return this.#drop(connection, turn);
         connection.addEventListener("message", (event) => this.#onMessage(/** @type {CustomEvent} */ (event).detail));
         const track = this.#track;
-        await connection.connect(track, this.#wanted());
+        await connection.connect(track, this.#wanted(), this.#last);
+        this.#last = connection.id;
         if (turn !== this.#turn) return this.#drop(connection, turn);
         if (track !== this.#track) await connection.replaceTrack(this.#track);
         since = performance.now();
@@ -182,10 +185,12 @@ export class Session extends EventTarget {
       this.connection = null;
       clearInterval(this.#timer);
     }
-    if (!connection.id) return;
+    const { id } = connection;
+    connection.id = "";
+    if (!id) return;
     // After stop() nobody comes back to tell the server; otherwise the next attempt does, and waits until it knows.
-    if (turn === this.#turn) this.#stale.add(connection.id);
-    else abandon(connection.id);
+    if (turn === this.#turn) this.#stale.add(id);
+    else abandon(id);
   }
 
   /** Gives the places of old sessions back, or the server may be full of them. */

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.webrtc.app import Access
-from apps.webrtc.guard import COOKIE, MOST_BYTES, Allowance
+from apps.webrtc.guard import COOKIE, MOST_BYTES, Allowance, view_token
 from apps.webrtc.limits import Limits
 from apps.webrtc.server import Serving, ice_server, listen
 from streamdiff import ConfigError
@@ -153,3 +153,27 @@ def test_ice_servers_as_they_are_written() -> None:
     for bad in ("a", "http://a", "turn:b:3478", "stun:", ""):
         with pytest.raises(ConfigError, match="stun:HOST"):
             ice_server(bad)
+
+
+def test_a_view_token_opens_one_view_and_nothing_else() -> None:
+    token = view_token("abc123", "some-session")
+    with serving(access=Access(token="abc123")) as server:
+        with httpx.Client(base_url=server.url) as http:
+            moved = http.get(f"/view/some-session?token={token}")
+            assert moved.status_code == 303 and moved.headers["location"] == "/view/some-session"
+            for path, status in (
+                ("/view/some-session", 200),
+                ("/static/view.js", 200),
+                ("/api/info", 200),
+                ("/view/other", 401),
+                ("/", 401),
+                ("/api/sessions", 401),
+                ("/api/sessions/some-session", 401),
+                ("/metrics", 401),
+            ):
+                assert http.get(path).status_code == status, path
+            assert http.post("/whep/some-session").status_code == 415
+            assert http.post("/whep/other").status_code == 401
+        forged = f"view.other.{token.rpartition('.')[2]}"
+        for wrong in (forged, token[:-1], "view.", "view..", "view.some-session."):
+            assert httpx.get(f"{server.url}/view/other?token={wrong}").status_code == 401

@@ -166,3 +166,22 @@ async def test_offers_that_cannot_be_used(server: Running) -> None:
         assert (await http.get("/nowhere")).status_code == 404
     await audio.close()
     await watch.close()
+
+
+async def test_a_lost_session_goes_on_under_its_name(server: Running) -> None:
+    first = await Client(server.url).open()
+    name = first.session["id"]
+    second = Client(server.url)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        taken = await http.post("/api/sessions", json={"sdp": await second.offer(), "previous": name})
+        assert taken.status_code == 201 and taken.json()["id"] != name  # the first still runs
+        assert (await http.delete(f"/api/sessions/{name}")).status_code == 200
+        third = Client(server.url)
+        again = await http.post("/api/sessions", json={"sdp": await third.offer(), "previous": name})
+        assert again.json()["id"] == name
+        fourth = Client(server.url)
+        invented = await http.post("/api/sessions", json={"sdp": await fourth.offer(), "previous": "made-up"})
+        assert invented.status_code == 201 and invented.json()["id"] != "made-up"
+        assert "x-google-start-bitrate" in again.json()["sdp"]
+    for client in (first, second, third, fourth):
+        await client.close()
