@@ -9,8 +9,6 @@ const GRACE_MS = 2000;
 /** The first use of a picture size compiles the model for it, which the answer waits for. */
 const ANSWER_SECONDS = 90;
 const MOST_BITS = 2_500_000;
-/** The server paints at some 256 to 512 pixels: more lines than this would be encoded for nothing. */
-const MOST_LINES = 480;
 
 /** Events: "message" (detail: an object from the server), "channel" (the data channel has opened). */
 export class Connection extends EventTarget {
@@ -112,24 +110,38 @@ export class Connection extends EventTarget {
   /** @param {unknown} data */
   #onMessage(data) {
     try {
-      this.dispatchEvent(new CustomEvent("message", { detail: JSON.parse(String(data)) }));
+      const message = JSON.parse(String(data));
+      if (message.type === "settings") this.#shape(message.settings);
+      this.dispatchEvent(new CustomEvent("message", { detail: message }));
     } catch (error) {
       console.warn("streamdiff: a message could not be used", error);
     }
   }
 
-  /** Smooth motion before sharpness, a bounded rate, and no more lines than the server can use. */
+  /** The size of the stylised picture may have changed, and with it what is worth sending. @param {any} settings */
+  #shape(settings) {
+    const before = this.settings;
+    this.settings = settings;
+    const track = this.#sender?.track;
+    if (track && (before.width !== settings.width || before.height !== settings.height)) this.#tune(track);
+  }
+
+  /**
+   * Smooth motion before sharpness, a bounded rate, and no more pixels than the server paints: encoding and decoding
+   * them would take the processor's time from the model.
+   */
   async #tune(/** @type {MediaStreamTrack} */ track) {
     const sender = this.#sender;
     if (!sender) return;
     if ("contentHint" in track) track.contentHint = "motion";
     const { width = 0, height = 0 } = track.getSettings();
+    const [wide, high] = [Number(this.settings.width), Number(this.settings.height)];
     try {
       const parameters = sender.getParameters();
       parameters.degradationPreference = "maintain-framerate";
       for (const encoding of parameters.encodings ?? []) {
         encoding.maxBitrate = MOST_BITS;
-        encoding.scaleResolutionDownBy = Math.max(1, Math.min(width, height) / MOST_LINES);
+        encoding.scaleResolutionDownBy = Math.max(1, Math.min(width / wide, height / high) || 1);
       }
       await sender.setParameters(parameters);
     } catch (error) {

@@ -92,7 +92,10 @@ export class Meter {
     if (value !== null && value === this.#lastValue) return;
     if (value !== null) this.#lastValue = value;
     const latency = value === null ? null : ageOf(value, now);
-    this.#reads.push({ at: now, latency: latency !== null && latency < MOST_MS ? latency : null });
+    const plausible = latency !== null && latency < MOST_MS ? latency : null;
+    this.#reads.push({ at: now, latency: plausible });
+    // For whoever measures from outside (scripts/measure_latency.py).
+    this.#video.dispatchEvent(new CustomEvent("latency", { detail: plausible }));
   }
 }
 

@@ -4,15 +4,15 @@ import { everyFrame } from "./frames.js";
 import { draw, valueOf } from "./timecode.js";
 
 const RATE = 30;
-/** The shorter side of what is sent, at least: small pictures lose their code to the video codec. */
-const SHORT_SIDE = 384;
+/** The shorter side of what is sent, at least: smaller pictures lose their code to the video codec. */
+const SHORT_SIDE = 256;
 
 export class Mirror {
   #canvas = document.createElement("canvas");
   #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { alpha: false }));
   #video;
   #stop = () => {};
-  /** Whether pictures carry the time they were taken at. */
+  /** Whether pictures carry the time they were drawn at. */
   stamped = false;
 
   /** @param {HTMLVideoElement} video */
@@ -44,7 +44,7 @@ export class Mirror {
   /** Begins to draw. */
   start() {
     this.#stop();
-    this.#stop = everyFrame(this.#video, (_, about) => this.#draw(about.captureTime));
+    this.#stop = everyFrame(this.#video, () => this.#draw());
   }
 
   /** Draws no more; the track stays as it is. */
@@ -53,8 +53,7 @@ export class Mirror {
     this.#stop = () => {};
   }
 
-  /** @param {number | undefined} captured when the camera took it, where the browser knows */
-  #draw(captured) {
+  #draw() {
     const { videoWidth, videoHeight } = this.#video;
     const { width, height } = this.#canvas;
     if (!videoWidth || !videoHeight) return;
@@ -63,8 +62,6 @@ export class Mirror {
     const [wide, high] = [width / scale, height / scale];
     this.#context.drawImage(this.#video, (videoWidth - wide) / 2, (videoHeight - high) / 2, wide, high, 0, 0, width, height);
     if (!this.stamped) return;
-    const now = performance.now();
-    const known = captured !== undefined && captured <= now && captured > now - 1000;
-    draw(this.#context, width, height, valueOf(known ? captured : now));
+    draw(this.#context, width, height, valueOf(performance.now()));
   }
 }
