@@ -81,6 +81,59 @@ def test_strength_is_freedom_from_the_input(stream: Stream) -> None:
     assert kept[0] > kept[1]
 
 
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(float) - b.astype(float)).mean())
+
+
+def test_structure_falls_as_strength_rises(stream: Stream) -> None:
+    styles = ("oil painting", "watercolor", "anime", "charcoal")
+    kept = [
+        np.mean([correlation(styled(stream, name, strength=s), photograph()) for name in styles])
+        for s in (0.2, 0.5, 0.95)
+    ]
+    assert kept[0] > kept[1] > kept[2] > 0.2
+
+
+@pytest.mark.parametrize("style", ["pencil sketch", "oil painting"])
+def test_moods_go_with_a_style(stream: Stream, style: str) -> None:
+    plain = styled(stream, style)
+    night, fog = styled(stream, f"{style} at night"), styled(stream, f"{style}, in fog")
+    assert night.mean() < 0.75 * plain.mean() and night[..., 2].mean() > night[..., 0].mean() + 10  # dark and blue
+    assert fog.std() < 0.75 * plain.std()
+    warm, cold = (styled(stream, f"{style}, {light} light") for light in ("warm", "cold"))
+    assert warm[..., 0].mean() - warm[..., 2].mean() > cold[..., 0].mean() - cold[..., 2].mean() + 40
+    grey = styled(stream, f"{style}, black and white")
+    assert hsv(grey)[..., 1].mean() < 0.5 * hsv(styled(stream, f"{style}, vivid colors"))[..., 1].mean() + 8
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant", "other"),
+    [
+        ("pencil skech", "pencil sketch", "photo"),
+        ("penicl sketch", "pencil sketch", "photo"),
+        ("watercolour paintng", "watercolor", "neon"),
+        ("cyberpnk", "cyberpunk", "photo"),
+        ("neeon lights", "neon", "photo"),
+        ("van goh", "van gogh", "photo"),
+        ("stranger things as pop-art", "pop art", "photo"),
+    ],
+)
+def test_misspelt_prompts_lead_to_what_is_meant(stream: Stream, typed: str, meant: str, other: str) -> None:
+    got = styled(stream, typed)
+    assert distance(got, styled(stream, meant)) < distance(got, styled(stream, other))
+
+
+def test_a_blend_lies_between_its_prompts(stream: Stream) -> None:
+    first, second = styled(stream, "pencil sketch"), styled(stream, "pop art")
+    blends = [styled(stream, "pencil sketch", second_prompt="pop art", blend=b) for b in (0.0, 0.3, 0.5, 0.7, 1.0)]
+    assert np.array_equal(blends[0], first) and np.array_equal(blends[-1], second)
+    to_second = [distance(b, second) for b in blends]
+    assert to_second == sorted(to_second, reverse=True)
+    middle = min(blends[1:-1], key=lambda b: abs(distance(b, first) - distance(b, second)))
+    assert max(distance(middle, first), distance(middle, second)) < distance(first, second)
+    stream.update(blend=0.0)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_steps(stream: Stream, steps: int) -> None:
     picture = styled(stream, "watercolor", steps=steps)
@@ -97,6 +150,16 @@ def test_every_guidance_mode_gives_a_picture(stream: Stream, mode: Guidance) -> 
     assert np.abs(guided - plain).mean() < 80
 
 
+@pytest.mark.parametrize("mode", [m for m in Guidance if m is not Guidance.none])
+def test_guidance_exaggerates_the_style(stream: Stream, mode: Guidance) -> None:
+    settings = {"negative_prompt": "photo", "strength": 0.5}
+    plain = styled(stream, "oil painting", **settings)
+    guided = styled(stream, "oil painting", guidance=mode, guidance_scale=1.6, **settings)
+    assert distance(guided, plain) > 1.5  # one sees it
+    assert distance(guided, photograph()) > distance(plain, photograph())  # away from the photograph
+    stream.update(negative_prompt="")
+
+
 def test_openvino_agrees_with_torch(stream: Stream) -> None:
     with Stream.from_pretrained("tiny", engine="torch", device="cpu", width=256, height=256) as reference:
         for prompt in ("pencil sketch", "neon"):
@@ -104,6 +167,20 @@ def test_openvino_agrees_with_torch(stream: Stream) -> None:
             psnr = 10 * np.log10(255**2 / np.mean((a - b) ** 2))
             # bf16 against fp32 through three networks.
             assert psnr > 33, psnr
+
+
+def test_512_pixels(stream: Stream) -> None:
+    with Stream(stream.model, stream.runtime, stream.config.changed(prompt="anime", width=512, height=512)) as large:
+        data = pytest.importorskip("skimage.data")
+        picture = np.ascontiguousarray(data.astronaut())
+        out = large(picture)
+    assert out.shape == (512, 512, 3)
+
+    def detail(x: np.ndarray) -> float:
+        return float(cv2.Laplacian(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY).astype(np.float32), cv2.CV_32F).std())
+
+    small = cv2.resize(cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA), (512, 512))
+    assert detail(out) > 1.5 * detail(small)  # as sharp as its size, not enlarged
 
 
 def test_a_size_that_is_no_power_of_two() -> None:

@@ -28,6 +28,16 @@ def sources(data: Path) -> list[tuple[str, str, int]]:
     return [(name, licence, n) for (name, licence), n in count.most_common()]
 
 
+def shown(data: Path, names: list[str]) -> list[str]:
+    """Who made the pictures of the contact sheet: one line each, from LICENSES.tsv."""
+    table = data / "LICENSES.tsv"
+    if not table.exists():
+        return []
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
+    return [f"{rows[n]['author'].strip() or 'unknown'}, {rows[n]['licence'].strip()} ({n})" for n in names if n in rows]
+
+
 def write_card(work: Path, config: Config, data: Path, folder: Path) -> None:
     """Write the card into a model's folder, from the facts that export left in the work folder and the figures of
     evaluate, where it has run."""
@@ -36,7 +46,7 @@ def write_card(work: Path, config: Config, data: Path, folder: Path) -> None:
     lines = [*_head(config, facts), *_autoencoder(facts)]
     if measured:
         lines += [*_styles(measured), *_others(measured)]
-    lines += [*_limits(), *_credits(sources(data))]
+    lines += [*_limits(), *_credits(sources(data)), *_sheet(shown(data, measured.get("sheet", [])))]
     (folder / "MODEL_CARD.md").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -140,6 +150,17 @@ def _limits() -> list[str]:
         "does not invent or move things. Trained at 128x128 and 256x256; fine detail (small lettering, far faces) is",
         "softened by the f8 autoencoder. Patterns (dots, tiles, stitches) stay on the screen while the picture moves",
         "under them.",
+        "",
+    ]
+
+
+def _sheet(pictures: list[str]) -> list[str]:
+    if not pictures:
+        return []
+    return [
+        "The contact sheet `docs/embedded-model.jpg` shows, from left to right, adapted as the prompts say:",
+        "",
+        *(f"- {line}" for line in pictures),
         "",
     ]
 

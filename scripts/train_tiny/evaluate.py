@@ -96,7 +96,8 @@ def main(
     with Progress() as bar:
         task = bar.add_task("classifier", total=1.0)
         judge = train_judge(cache, config.seed, judge_minutes, lambda share: bar.update(task, completed=share))
-    figures: dict[str, Any] = {"photographs": len(rows)}
+    names = [cache.photos()[row].name for row in choose_rows(cache)]
+    figures: dict[str, Any] = {"photographs": len(rows), "sheet": [*names, f"clips/{SHEET_CLIP}"]}
     figures |= measures.recognition(render, cache, judge, rows)
     figures["moods"] = measures.moods(render, cache, rows[: max(2, len(rows) // 3)], MOOD_STYLES)
     figures |= measures.strengths(render, cache, rows[: max(2, len(rows) // 3)])

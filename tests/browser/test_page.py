@@ -26,7 +26,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 CLIPS = Path("../shared/data/clips")
 SCREENSHOTS = os.environ.get("STREAMDIFF_SCREENSHOTS")
-SIZE = 128
+SIZE = int(os.environ.get("STREAMDIFF_SIZE", "128"))
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on this machine; make test installs it where it can"
@@ -72,7 +72,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a clip as Chromium's fake camera wants it (MJPEG)."""
     path = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
     pictures: list[Image.Image] = []
-    if (CLIPS / "tears-of-steel.mp4").exists():
+    if (CLIPS / "tears-of-steel.mp4").exists() and not SCREENSHOTS:  # what is kept shows a picture in the public domain
         with av.open(str(CLIPS / "tears-of-steel.mp4")) as container:
             for frame in container.decode(video=0):
                 pictures.append(frame.to_image().resize((320, 240)))
@@ -80,7 +80,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     break
     else:
         astronaut = Image.fromarray(pytest.importorskip("skimage.data").astronaut())
-        pictures = [astronaut.crop((i, i, i + 400, i + 300)).resize((320, 240)) for i in range(60)]
+        places = [30 + abs(30 - i) for i in range(60)]
+        pictures = [astronaut.crop((i, i // 2, i + 400, i // 2 + 300)).resize((640, 480)) for i in places]
     with path.open("wb") as file:
         for picture in pictures:
             picture.save(file, "JPEG", quality=90)
