@@ -80,7 +80,7 @@ class StreamConfig(BaseModel):
         return self.guidance if self.guidance_scale > 1 else Guidance.none
 
     @classmethod
-    def make(cls, **settings: Any) -> StreamConfig:
+    def make(cls, /, **settings: Any) -> StreamConfig:
         """Validate settings.
 
         Raises:
@@ -91,7 +91,7 @@ class StreamConfig(BaseModel):
         except ValidationError as error:
             raise ConfigError(_one_line(error, cls)) from None
 
-    def changed(self, **settings: Any) -> StreamConfig:
+    def changed(self, /, **settings: Any) -> StreamConfig:
         """A copy with some settings changed, validated as a whole.
 
         Raises:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -50,6 +51,8 @@ class LiveStream:
 
     Attributes:
         metrics: counters and latencies, from capture (or push, where a frame has no capture time) to delivery.
+        on_refused: told, in the worker's thread, of settings that validated and could not be built; ``config`` is then
+            what it was before them.
     """
 
     def __init__(self, stream: Stream, policy: Policy | str = Policy.live, *, capacity: int | None = None) -> None:
@@ -69,10 +72,11 @@ class LiveStream:
         self._capacity_in = capacity or (4 if lossless else 1)
         self._capacity_out = capacity or (4 if lossless else 2)
         self.metrics = Metrics()
+        self.on_refused: Callable[[str], None] | None = None
         self._config = stream.config
         # Changes not yet applied, and how many were ever made: a frame carries the number that it came in under.
         self._updates: deque[dict[str, Any]] = deque()
-        self._made = self._applied = 0
+        self._made = self._applied = self._stamped = 0
         self._updates_lock = threading.Lock()
         self._error: BaseException | None = None
         self._count = 0
@@ -86,6 +90,8 @@ class LiveStream:
         loop = asyncio.get_running_loop()
         self._input: Channel[tuple[Frame, int]] = Channel(self._capacity_in, loop)
         self._output: Channel[Frame] = Channel(self._capacity_out, loop)
+        self._left = asyncio.Event()
+        self._loop = loop
         self._thread = threading.Thread(target=self._work, name="streamdiff-model", daemon=True)
         self._thread.start()
         return self
@@ -133,7 +139,7 @@ class LiveStream:
             self._raise_error()
             raise ClosedError("the live stream ended while a frame was waiting to enter")
 
-    def update(self, **settings: Any) -> None:
+    def update(self, /, **settings: Any) -> None:
         """Change settings for the frames that enter from now on; never waits.
 
         Raises:
@@ -141,7 +147,11 @@ class LiveStream:
         """
         with self._updates_lock:
             self._config = self._config.changed(**settings)
-            self._updates.append(settings)
+            if self._updates and self._stamped < self._made:
+                # No frame came in since the last change: they are one, however many are made while nothing moves.
+                self._updates[-1].update(settings)
+                return
+            self._updates.append(dict(settings))
             self._made += 1
 
     def end(self) -> None:
@@ -156,8 +166,9 @@ class LiveStream:
             return
         self._input.abort()
         self._output.abort()
-        # The model cannot be interrupted within a step; the loop goes on meanwhile.
-        await asyncio.to_thread(self._thread.join)
+        # The model cannot be interrupted within a step; the loop goes on meanwhile, and no thread of its pool waits.
+        await self._left.wait()
+        self._thread.join()
 
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self
@@ -202,7 +213,7 @@ class LiveStream:
             self.metrics.frames_in += 1
             self.metrics.rate_in.tick(now)
         with self._updates_lock:
-            made = self._made
+            made = self._stamped = self._made
         return (frame if frame.captured is not None else replace(frame, captured=now)), made
 
     def _raise_error(self) -> None:
@@ -223,6 +234,8 @@ class LiveStream:
                 self._error = self._error or error
             self._input.abort()
             self._output.finish()
+            with contextlib.suppress(RuntimeError):  # the loop may be gone, and with it whoever would wait
+                self._loop.call_soon_threadsafe(self._left.set)
 
     def _run(self) -> None:
         failures = 0
@@ -256,20 +269,28 @@ class LiveStream:
                 return
 
     def _apply_updates(self, made: int) -> None:
-        """Apply the changes that were made before a frame came in, and no later ones."""
-        while self._applied < made:
-            with self._updates_lock:
-                settings = self._updates.popleft()
-            self._applied += 1
+        """Apply the changes that were made before a frame came in, as one, and no later ones."""
+        settings: dict[str, Any] = {}
+        with self._updates_lock:
+            while self._applied < made:
+                settings.update(self._updates.popleft())
+                self._applied += 1
+        if not settings or self._input.aborted:
+            return
+        size = {name: settings.pop(name) for name in ("width", "height") if name in settings}
+        for part in filter(None, (settings, size)):  # a size that cannot be built takes nothing else with it
             try:
-                self._stream.update(**settings)
+                self._stream.update(**part)
             except Exception as error:
                 # What validates may still not be buildable here; the stream goes on as it was, and says so.
-                log.error("settings %s were not applied: %s", ", ".join(settings), error)
+                text = f"settings {', '.join(part)} were not applied: {error}"
+                log.error("%s", text)
                 with self._updates_lock:
                     self._config = self._stream.config
                     for later in self._updates:
                         self._config = self._config.changed(**later)
+                if self.on_refused is not None:
+                    self.on_refused(text)
 
     def _deliver(self, frames: list[Frame], *, last: bool = False) -> bool:
         """Hand frames to the consumer; False when nobody takes them any more."""

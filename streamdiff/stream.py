@@ -212,7 +212,7 @@ class Stream:
         if self._ready:
             yield self._taken()
 
-    def update(self, **settings: Any) -> None:
+    def update(self, /, **settings: Any) -> None:
         """Change settings; the next frame that enters is made with them.
 
         Raises:

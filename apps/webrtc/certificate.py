@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from platformdirs import user_data_path
 
 DAYS = 365
@@ -42,7 +42,7 @@ def certificate_files(folder: Path | None = None) -> tuple[Path, Path]:
     """
     folder = folder or user_data_path("streamdiff") / "https"
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    names = [*dict.fromkeys(["localhost", socket.gethostname().lower()])]
+    names = [n for n in dict.fromkeys(["localhost", socket.gethostname().lower()]) if n.isascii()]
     addresses = ["127.0.0.1", "::1", *local_addresses()]
     if _fits(certificate, key, names, addresses):
         return certificate, key
@@ -61,6 +61,7 @@ def certificate_files(folder: Path | None = None) -> tuple[Path, Path]:
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=DAYS))
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(secret, hashes.SHA256())
     )

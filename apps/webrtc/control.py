@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STATS_SECONDS = 0.5
 MOST_CHARACTERS = 16_384
+MOST_CHANNELS = 4
 
 
 class Control:
@@ -24,6 +25,9 @@ class Control:
     def __init__(self, channel: RTCDataChannel, session: Session) -> None:
         self._channel = channel
         self._session = session
+        if len(session.listeners) >= MOST_CHANNELS:
+            channel.close()
+            return
         session.listeners.add(self.send)
         channel.on("message", self._on_message)
         channel.on("close", self._on_close)

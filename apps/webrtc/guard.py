@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from starlette.requests import cookie_parser
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,8 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-COOKIE = "streamdiff_token"
-VIEW_COOKIE = "streamdiff_view"
+COOKIE = "streamdiff"
 VIEW = "view"
 MOST_BYTES = 64 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -47,6 +48,17 @@ class Refused(Exception):
 
 class TooLong(Exception):
     """A body beyond the limit."""
+
+
+def fit_for_token(token: str) -> bool:
+    """Whether a token may stand in an address and in a cookie as it is, and is not taken for a view's."""
+    return re.fullmatch(r"[A-Za-z0-9._~-]{4,200}", token) is not None and not token.startswith(f"{VIEW}.")
+
+
+def cookie_name(token: str, scope: Scope) -> str:
+    """A cookie for each server of a host (cookies are shared by its ports), and one for each session's view."""
+    name = f"{COOKIE}_{(scope.get('server') or ('', 0))[1]}_"
+    return f"{name}{token.split('.')[1]}" if token.startswith(f"{VIEW}.") else name
 
 
 def view_token(token: str, session: str) -> str:
@@ -123,7 +135,10 @@ class Guard:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if scope["method"] in SAFE:
             return
-        same = origin is None or urlsplit(origin).netloc == headers.get("host", "")
+        try:
+            same = origin is None or urlsplit(origin).netloc == headers.get("host", "")
+        except ValueError:
+            same = False
         if not same or site in ("cross-site", "same-site"):
             raise Refused(403, "this request comes from another site; open the server's own page")
 
@@ -133,17 +148,17 @@ class Guard:
         path = str(scope["path"])
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         if "token" in asked and scope["method"] == "GET" and self._fits(given_token := asked.pop("token"), path):
-            # Out of the address bar and into a cookie that no script and no other site can use.
-            place = path + (f"?{urlencode(asked)}" if asked else "")
+            # Out of the address bar and into a cookie that no script can read and no other site's request brings along.
+            # Lax, not Strict: the link may be opened from a mail, and the next page has to have it.
+            place = "/" + quote(path.lstrip("/")) + (f"?{urlencode(asked)}" if asked else "")
             secure = "; Secure" if scope.get("scheme") == "https" else ""
-            name = VIEW_COOKIE if given_token.startswith(f"{VIEW}.") else COOKIE
-            cookie = f"{name}={given_token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}"
-            raise Refused(303, "", ((b"location", place.encode("latin-1")), (b"set-cookie", cookie.encode())))
+            name = cookie_name(given_token, scope)
+            cookie = f"{name}={given_token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000{secure}"
+            raise Refused(303, "", ((b"location", place.encode()), (b"set-cookie", cookie.encode())))
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         given = [bearer.strip()] if kind.lower() == "bearer" else []
-        with contextlib.suppress(CookieError):
-            cookies = SimpleCookie(headers.get("cookie", ""))
-            given += [cookies[name].value for name in (COOKIE, VIEW_COOKIE) if name in cookies]
+        ours = cookie_name("", scope)
+        given += [value for name, value in cookie_parser(headers.get("cookie", "")).items() if name.startswith(ours)]
         matches = [self._fits(value, path) for value in given]  # all of them: the time tells nothing
         if not any(matches):
             text = "a token is needed: open the address that the server printed at its start, or send it as a bearer"

@@ -18,6 +18,7 @@ class Limits:
         pixels: most of a stream's picture.
         steps: most denoising steps.
         connect_seconds: time to connect after the answer.
+        resize_seconds: least time between two changes of a stream's size, which may each compile for seconds.
         silence_seconds: time without a packet from the source, after which it is gone.
         creations: sessions that one address may open in a burst, and then one each `creation_seconds`.
     """
@@ -28,6 +29,7 @@ class Limits:
     steps: int = 8
     connect_seconds: float = 20.0
     silence_seconds: float = 10.0
+    resize_seconds: float = 2.0
     creations: int = 12
     creation_seconds: float = 2.0
 

@@ -26,12 +26,14 @@ class Lines(logging.Handler):
         """Write one."""
         session = getattr(record, "session", None)
         level, text = record.levelname.lower(), record.getMessage()
+        trace = self.format(logging.makeLogRecord({"exc_info": record.exc_info, "msg": ""})).strip()
         if self._as_json:
-            entry = {"time": round(record.created, 3), "level": level, "logger": record.name, "session": session}
-            line = json.dumps({**entry, "event": text}, ensure_ascii=False)
+            told: dict[str, object] = {"time": round(record.created, 3), "level": level, "session": session}
+            told |= {"event": text, **({"trace": trace} if trace else {})}
+            line = json.dumps(told, ensure_ascii=False)
         else:
             clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-            line = " ".join(part for part in (clock, level, session, text) if part)
+            line = " ".join(part for part in (clock, level, session, text) if part) + (f"\n{trace}" if trace else "")
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 

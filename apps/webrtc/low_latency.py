@@ -42,7 +42,12 @@ class MarkerJitterBuffer(JitterBuffer):
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
         frame = super()._remove_frame(sequence_number)
-        return self._marked_frame() if frame is None and self._is_video else frame
+        if not self._is_video:
+            return frame
+        if frame is None:
+            frame = self._marked_frame()
+        # Packets of padding that follow a frame are no frame: a decoder takes an empty one for the end of the film.
+        return frame if frame is not None and frame.data else None
 
     def _marked_frame(self) -> JitterFrame | None:
         assert self._origin is not None
@@ -103,6 +108,7 @@ class FastH264Encoder(H264Encoder):
     def __init__(self) -> None:
         super().__init__()
         self._bitrate = START_BITRATE
+        self._name = best_h264()
 
     @property
     def target_bitrate(self) -> int:
@@ -116,9 +122,18 @@ class FastH264Encoder(H264Encoder):
     def _encode_frame(self, frame: av.VideoFrame, force_keyframe: bool) -> Iterator[bytes]:
         shape = (frame.width, frame.height, self.target_bitrate)
         if self.codec is None or (self.codec.width, self.codec.height, self.codec.bit_rate) != shape:
-            self.codec = h264_codec(best_h264(), *shape)
+            self.codec = h264_codec(self._name, *shape)
         frame.pict_type = av.video.frame.PictureType.I if force_keyframe else av.video.frame.PictureType.NONE
-        data = b"".join(bytes(packet) for packet in self.codec.encode(frame))
+        try:
+            packets = self.codec.encode(frame)
+        except (av.FFmpegError, ValueError):
+            if self._name == SOFTWARE_NAME:
+                raise
+            # The device takes no further stream, or not this size.
+            self._name = SOFTWARE_NAME
+            self.codec = h264_codec(self._name, *shape)
+            packets = self.codec.encode(frame)
+        data = b"".join(bytes(packet) for packet in packets)
         if data:
             yield from self._split_bitstream(data)
 
@@ -129,6 +144,7 @@ HARDWARE: dict[str, dict[str, str]] = {
     "h264_amf": {"usage": "ultralowlatency", "quality": "speed"},
     "h264_qsv": {"preset": "veryfast", "async_depth": "1", "low_delay_brc": "1"},
 }
+SOFTWARE_NAME = "libx264"
 SOFTWARE = {"preset": "superfast", "tune": "zerolatency", "level": "4.0", "bf": "0"}
 
 
@@ -142,7 +158,7 @@ def h264_codec(name: str, width: int, height: int, bitrate: int) -> Any:
     codec.gop_size = 3000  # keyframes come when they are asked for
     codec.max_b_frames = 0
     codec.options = HARDWARE.get(name, SOFTWARE)
-    if name == "libx264":
+    if name == SOFTWARE_NAME:
         codec.profile = "Baseline"
         codec.thread_count = 1
     return codec
@@ -159,7 +175,7 @@ def best_h264(width: int = 256, height: int = 256) -> str:
                 return name
         except (av.FFmpegError, ValueError, OSError):
             continue  # not in this FFmpeg, or no such device
-    return "libx264"
+    return SOFTWARE_NAME
 
 
 class FastVp8Encoder(Vp8Encoder):

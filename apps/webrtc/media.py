@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any, cast
 
@@ -14,14 +15,21 @@ from aiortc.mediastreams import MediaStreamError
 
 from streamdiff import Frame
 from streamdiff.frame import Pixels
+from streamdiff.picture import cover
 
 VIDEO_CLOCK = Fraction(1, 90_000)
+MOST_OVERSIZE = 4
+"""Area of the scaled picture against what is kept of it."""
 
 
 def to_pixels(frame: av.VideoFrame, width: int, height: int) -> Pixels:
     """A decoded picture scaled to cover width x height and cut to its middle: uint8 [height, width, 3] RGB."""
     scale = max(width / frame.width, height / frame.height)
     wide, high = max(width, round(frame.width * scale)), max(height, round(frame.height * scale))
+    if wide * high > MOST_OVERSIZE * width * height:  # a strip: cut first, or it would be scaled to a huge one
+        cut = cover(frame.to_ndarray(format="rgb24"), width, height)
+        cut.flags.writeable = False
+        return cut
     scaled = frame.reformat(width=wide, height=high, format="rgb24", interpolation="AREA" if scale < 1 else "BILINEAR")
     pixels = scaled.to_ndarray()
     top, left = (high - height) // 2, (wide - width) // 2
@@ -44,6 +52,12 @@ class Newest:
         self.track = track
         self.overtaken = 0
         self.received = 0
+        # Of its own: the event loop's pool is where aiortc encodes.
+        self._pool = ThreadPoolExecutor(1, "streamdiff-pixels")
+
+    def close(self) -> None:
+        """Give the thread back."""
+        self._pool.shutdown(wait=False)
 
     async def next(self, width: int, height: int) -> Frame:
         """Wait for the next frame.
@@ -63,7 +77,8 @@ class Newest:
             self.received += 1
             video = later
         captured = time.monotonic()
-        pixels = await asyncio.to_thread(to_pixels, video, width, height)
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self._pool, to_pixels, video, width, height)
         pts = video.pts if video.pts is not None else 0
         time_base = video.time_base or VIDEO_CLOCK
         tag = (pts, time_base)

@@ -19,6 +19,7 @@ from aiortc import (
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from apps.webrtc.limits import Limits
+from apps.webrtc.sdpfrag import ice_credentials
 
 MOST_CANDIDATES = 64
 """Remote candidates that a connection may bring, in its offer and after it."""
@@ -70,6 +71,8 @@ class Peer:
         self._packets = -1
         self._heard = self._made
         self._candidates = 0
+        self._outgoing: MediaStreamTrack | None = None
+        self._user: str | None = None
 
     async def answer(self, offer: str, outgoing: MediaStreamTrack | None, *, receives: bool) -> str:
         """Answer an offer.
@@ -86,6 +89,8 @@ class Peer:
             OfferError: not an offer, or none that fits.
         """
         connection = self.connection
+        self._outgoing = outgoing
+        self._user = ice_credentials(offer)[0]
         self._candidates = offer.count("a=candidate:")
         if self._candidates > MOST_CANDIDATES:
             raise OfferError("the offer brings too many candidates")
@@ -116,6 +121,11 @@ class Peer:
         except Exception as error:
             raise OfferError("no common codec or transport with this offer (H.264 or VP8 is wanted)") from error
         return with_start_bitrate(connection.localDescription.sdp)
+
+    def same_ice(self, fragment: str) -> bool:
+        """Whether a fragment belongs to this ICE session; one with another user fragment asks for a restart."""
+        user = ice_credentials(fragment)[0]
+        return user is None or user == self._user
 
     async def add_candidates(self, lines: Sequence[tuple[str | None, int | None, str]]) -> None:
         """Add remote candidates: (mid, index of the media section, "candidate:…" without "a=").
@@ -158,5 +168,7 @@ class Peer:
         return now - self._heard < self._limits.silence_seconds
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection, and the track it sent: aiortc ends only those it has begun to send."""
+        if self._outgoing is not None:
+            self._outgoing.stop()
         await self.connection.close()

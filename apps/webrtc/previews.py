@@ -34,7 +34,7 @@ class Previews:
             return None
         async with self._lock:
             if name not in self._made:
-                self._made[name] = await asyncio.to_thread(self._draw, prompts[name])
+                self._made[name] = await self._sessions.in_thread(self._draw, prompts[name])
         return self._made[name]
 
     def _draw(self, prompt: str) -> bytes:

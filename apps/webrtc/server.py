@@ -17,7 +17,7 @@ from aiortc import RTCIceServer
 from apps.loading import Choice, open_stream
 from apps.webrtc.app import Access, make_app
 from apps.webrtc.certificate import certificate_files, local_addresses
-from apps.webrtc.guard import LOOPBACK
+from apps.webrtc.guard import LOOPBACK, fit_for_token
 from apps.webrtc.limits import Limits
 from apps.webrtc.sessions import Sessions
 from streamdiff import ConfigError
@@ -106,6 +106,8 @@ def serve(choice: Choice, serving: Serving, ready: Callable[[str], Any] = lambda
     Raises:
         ConfigError, ModelError, EngineError: in one line, what to do.
     """
+    if serving.token is not None and not fit_for_token(serving.token):
+        raise ConfigError("token: letters, digits, and . _ ~ - only, 4 to 200 of them")
     listening = listen(serving.host, serving.port)
     with listening:
         token = serving.token or (None if serving.loopback else secrets.token_urlsafe(16))
@@ -132,7 +134,8 @@ async def _serve(
     scheme = "https" if files else "http"
     shown = _shown_host(serving)
     hint = None if files or serving.loopback else f"https://{shown}:{port}/"
-    app = make_app(sessions, Access(token, frozenset(serving.names), hint))
+    names = frozenset(name.lower() for name in (*serving.names, *([serving.host] if serving.loopback else [])))
+    app = make_app(sessions, Access(token, names, hint))
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -161,7 +164,7 @@ def _shown_host(serving: Serving) -> str:
     host = serving.host
     if host in ("0.0.0.0", "::", ""):
         host = next(iter(local_addresses()), "localhost")
-    elif serving.loopback:
+    elif host in LOOPBACK:
         host = "localhost"
     return f"[{host}]" if ":" in host else host
 

@@ -18,7 +18,7 @@ from apps.webrtc.logs import told
 from apps.webrtc.media import Newest, StylisedTrack
 from apps.webrtc.peer import Peer
 from apps.webrtc.turns import TurnTakingStream
-from streamdiff import LiveStream, StreamConfig
+from streamdiff import ConfigError, LiveStream, StreamConfig
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -47,11 +47,15 @@ class Session:
         self._newest: Newest | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen = {"dropped_in": 0, "overtaken": 0}
+        self._limited_by = "source"
+        self._resized = -math.inf
         self.ended: Callable[[], None] = lambda: None
         self._closed = False
 
     async def open(self) -> None:
         """Start the stream."""
+        loop = asyncio.get_running_loop()
+        self.live.on_refused = lambda text: loop.call_soon_threadsafe(self._refused, text)
         await self.live.__aenter__()
         self._start(self._deliver())
 
@@ -66,12 +70,14 @@ class Session:
         Raises:
             ConfigError: unknown, out of bounds, or more than this server allows; nothing has changed.
         """
-        self._limits.check(self.config, settings)
+        wanted = self._limits.check(self.config, settings)
+        if (wanted.width, wanted.height) != (self.config.width, self.config.height):
+            now = time.monotonic()
+            if now - self._resized < self._limits.resize_seconds:
+                raise ConfigError(f"width, height: once in {self._limits.resize_seconds:.0f} seconds; try again")
+            self._resized = now
         self.live.update(**settings)
-        told = {"type": "settings", "settings": self.config.model_dump(mode="json")}
-        for listener in list(self.listeners):
-            if listener is not by:
-                listener(told)
+        self._tell({"type": "settings", "settings": self.config.model_dump(mode="json")}, but=by)
         return self.config
 
     def take_source(self, track: MediaStreamTrack) -> None:
@@ -92,27 +98,31 @@ class Session:
         figures: dict[str, Any] = self.live.metrics.snapshot()
         figures = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in figures.items()}
         figures["dropped_in"] += self._newest.overtaken if self._newest else 0
-        overtaken = sum(track.overtaken for track in self.tracks)
-        dropped = {"dropped_in": figures["dropped_in"], "overtaken": overtaken}
-        recent = {name: value - self._seen.get(name, 0) for name, value in dropped.items()}
-        self._seen = dropped
-        turns = self._stream.turns
-        if recent["dropped_in"] > 0:
-            limited = "other sessions" if turns is not None and turns.waiting else "model"
-        else:
-            limited = "network" if recent["overtaken"] > 1 else "source"
         config = self.config
         return {
             "type": "stats",
             **figures,
-            "limited_by": limited,
+            "limited_by": self._limited_by,
             "viewers": len(self.viewers),
             "width": config.width,
             "height": config.height,
         }
 
+    def _look(self) -> None:
+        """See what limits the stream since the last look."""
+        dropped_in = self.live.metrics.dropped_in + (self._newest.overtaken if self._newest else 0)
+        dropped = {"dropped_in": dropped_in, "overtaken": sum(track.overtaken for track in self.tracks)}
+        recent = {name: value - self._seen[name] for name, value in dropped.items()}
+        self._seen = dropped
+        turns = self._stream.turns
+        if recent["dropped_in"] > 0:
+            self._limited_by = "other sessions" if turns is not None and turns.waiting else "model"
+        else:
+            self._limited_by = "network" if recent["overtaken"] > 1 else "source"
+
     async def alive(self, now: float) -> bool:
-        """Whether the source still speaks, or has just begun to; viewers that have gone are let go."""
+        """Whether the source still speaks, or has just begun to; viewers that have gone are let go. Asked regularly."""
+        self._look()
         for viewer in list(self.viewers.values()):
             if not await viewer.alive(now):
                 await self.drop_viewer(viewer.id)
@@ -140,7 +150,9 @@ class Session:
             task.cancel()
         await asyncio.gather(*(peer.close() for peer in peers), *self._tasks, return_exceptions=True)
         await self.live.close()
-        await asyncio.to_thread(self._stream.close)
+        self._stream.close()
+        if self._newest is not None:
+            self._newest.close()
         self.listeners.clear()
         told(self.id, "ended after %.0f s", time.monotonic() - self.started)
 
@@ -169,7 +181,16 @@ class Session:
             self._notice(f"the stream has stopped: {error}")
             self.ended()
 
+    def _refused(self, text: str) -> None:
+        """Settings that could not be built: whoever controls it hears so, and what is in use instead."""
+        self._notice(text)
+        self._tell({"type": "settings", "settings": self.config.model_dump(mode="json")})
+
     def _notice(self, text: str) -> None:
         told(self.id, "%s", text, level=logging.ERROR)
+        self._tell({"type": "notice", "text": text})
+
+    def _tell(self, message: dict[str, Any], but: Listener | None = None) -> None:
         for listener in list(self.listeners):
-            listener({"type": "notice", "text": text})
+            if listener is not but:
+                listener(message)

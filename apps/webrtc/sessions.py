@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from aiortc import RTCDataChannel, RTCIceServer
 
@@ -19,6 +21,9 @@ from apps.webrtc.turns import Turns, TurnTakingStream
 from engines.base import Runtime
 from streamdiff import StreamConfig
 from streamdiff.models.base import Model
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WATCH_SECONDS = 1.0
 RETRY_SECONDS = 10
@@ -56,12 +61,13 @@ class Sessions:
         self._opening = 0
         self._left: OrderedDict[str, None] = OrderedDict()
         self._watch: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[Any]] = set()
+        self._pool = ThreadPoolExecutor(4, "streamdiff-open")
         self._warm: TurnTakingStream | None = None
 
     async def start(self) -> None:
         """Compile the engines of the default size, so that the first visitor need not wait, and begin to watch."""
-        self._warm = await asyncio.to_thread(self.new_stream, self.defaults)
+        self._warm = await self.in_thread(self.new_stream, self.defaults)
         self._watch = asyncio.ensure_future(self._watching())
 
     async def stop(self) -> None:
@@ -69,9 +75,17 @@ class Sessions:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        await asyncio.gather(*(self.end(name) for name in list(self._sessions)), *self._closing)
+        for session in self:
+            self._end_later(session)
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
         if self._warm is not None:
-            await asyncio.to_thread(self._warm.close)
+            self._warm.close()
+        self._pool.shutdown(wait=False)
+
+    async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what takes long (loading, compiling) in a thread of ours: aiortc encodes in the event loop's own pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
 
     def __len__(self) -> int:
         return len(self._sessions) + self._opening
@@ -107,7 +121,7 @@ class Sessions:
             raise Full(f"the server is full ({self.limits.sessions} sessions); try again in a moment")
         self._opening += 1
         try:
-            stream = await asyncio.to_thread(self.new_stream, config)
+            stream = await self.in_thread(self.new_stream, config)
             name = previous if previous in self._left else None
             if name is not None:
                 del self._left[name]
@@ -146,14 +160,22 @@ class Sessions:
 
     async def end(self, name: str) -> bool:
         """End a session; False when there is none of that id."""
-        session = self._sessions.pop(name, None)
-        if session is None:
+        session = self._sessions.get(name)
+        return session is not None and await self._finish(session)
+
+    async def _finish(self, session: Session) -> bool:
+        """End this session and no later one of its name; False when somebody else is at it."""
+        if self._sessions.get(session.id) is not session:
             return False
+        del self._sessions[session.id]
         self.ended += 1
-        self._left[name] = None
+        self._left[session.id] = None
         if len(self._left) > REMEMBERED:
             self._left.popitem(last=False)
-        await session.close()
+        closing = asyncio.ensure_future(session.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)  # a client that goes away does not leave it half closed
         return True
 
     async def _connect(self, session: Session, offer: str, answers_video: bool) -> str:
@@ -169,20 +191,19 @@ class Sessions:
 
         def on_state() -> None:
             if peer.state in ("failed", "closed"):
-                self._end_later(session.id)
+                self._end_later(session)
 
         peer.connection.on("track", on_track)
         peer.connection.on("datachannel", on_channel)
         peer.connection.on("connectionstatechange", on_state)
-        session.ended = lambda: self._end_later(session.id)
+        session.ended = lambda: self._end_later(session)
         return await peer.answer(offer, session.new_track() if answers_video else None, receives=True)
 
-    def _end_later(self, name: str) -> None:
+    def _end_later(self, session: Session) -> None:
         """End a session from within one of its own tasks or callbacks."""
-        if name in self._sessions:
-            task: asyncio.Task[Any] = asyncio.ensure_future(self.end(name))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+        task: asyncio.Task[Any] = asyncio.ensure_future(self._finish(session))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def new_stream(self, config: StreamConfig) -> TurnTakingStream:
         """A stream that shares the model and takes its turn."""
@@ -198,6 +219,6 @@ class Sessions:
                 try:
                     if not await session.alive(now):
                         told(session.id, "its source is gone")
-                        await self.end(session.id)
+                        self._end_later(session)
                 except Exception:
                     log.exception("it could not be watched", extra={"session": session.id})

@@ -22,7 +22,6 @@ _ANSWER: dict[int | str, dict[str, Any]] = {201: {"description": "The answer", "
 _DONE: dict[int | str, dict[str, Any]] = {204: {"description": "Taken"}}
 _MISSING: dict[int | str, dict[str, Any]] = {
     428: {"description": "If-Match is missing"},
-    501: {"description": "ICE restarts are not supported"},
 }
 
 
@@ -45,7 +44,8 @@ async def body_of(request: Request, media_type: str) -> str:
 
 def answered(peer: Peer, sdp: str, place: str, sessions: Sessions) -> Response:
     """201 with the answer and the headers of the RFC: Location, ETag, and the ICE servers as Links (section 4.6)."""
-    response = Response(sdp, 201, {"Location": place, "ETag": peer.etag}, SDP)
+    headers = {"Location": place, "ETag": peer.etag, "Accept-Patch": sdpfrag.MEDIA_TYPE}
+    response = Response(sdp, 201, headers, SDP)
     for server in sessions.ice_servers:
         for url in [server.urls] if isinstance(server.urls, str) else server.urls:
             link = f'<{url}>; rel="ice-server"'
@@ -60,8 +60,8 @@ async def trickle(peer: Peer, request: Request, if_match: str | None) -> Respons
     fragment = await body_of(request, sdpfrag.MEDIA_TYPE)
     if if_match is None:
         raise HTTPException(428, "send the session's ETag as If-Match")
-    if if_match.strip() == "*":
-        raise HTTPException(501, "ICE restarts are not supported; open a new session")
+    if if_match.strip() == "*" or not peer.same_ice(fragment):
+        raise HTTPException(422, "ICE restarts are not supported; open a new session")
     if if_match.strip() != peer.etag:
         raise HTTPException(412, "this ETag belongs to another ICE session")
     try:

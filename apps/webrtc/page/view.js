@@ -10,9 +10,7 @@ const HOLD_MS = 5000;
 
 const video = /** @type {HTMLVideoElement} */ (document.getElementById("output"));
 const session = location.pathname.split("/").filter(Boolean).pop() ?? "";
-const token = new URLSearchParams(location.search).get("token");
-/** @type {Record<string, string>} */
-const bearer = token ? { Authorization: `Bearer ${token}` } : {};
+const ANSWER_MS = 15_000;
 /** Where this viewer is ended; the server knows it by that. */
 let place = "";
 
@@ -22,7 +20,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 /** STUN and TURN servers, where the server names any; without them it works in the same network. */
 async function iceServers() {
   try {
-    const info = await (await fetch("/api/info", { headers: bearer })).json();
+    const info = await (await fetch("/api/info", { signal: AbortSignal.timeout(ANSWER_MS) })).json();
     const given = (/** @type {object} */ server) => Object.fromEntries(Object.entries(server).filter(([, value]) => value != null));
     return (info.ice_servers ?? []).map(given);
   } catch {
@@ -32,7 +30,7 @@ async function iceServers() {
 
 /** Tells the server that nobody watches here any more. */
 function leave() {
-  if (place) fetch(place, { method: "DELETE", keepalive: true, headers: bearer }).catch(() => {});
+  if (place) fetch(place, { method: "DELETE", keepalive: true }).catch(() => {});
   place = "";
 }
 
@@ -51,7 +49,8 @@ async function watch() {
     await gathered(pc);
     const response = await fetch(`/whep/${encodeURIComponent(session)}`, {
       method: "POST",
-      headers: { "Content-Type": "application/sdp", ...bearer },
+      signal: AbortSignal.timeout(ANSWER_MS),
+      headers: { "Content-Type": "application/sdp" },
       body: pc.localDescription?.sdp,
     });
     if (!response.ok) throw new Error(`the server answered with status ${response.status}`);

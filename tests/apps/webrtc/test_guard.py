@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.webrtc.app import Access
-from apps.webrtc.guard import COOKIE, MOST_BYTES, Allowance, view_token
+from apps.webrtc.guard import COOKIE, MOST_BYTES, Allowance, fit_for_token, view_token
 from apps.webrtc.limits import Limits
 from apps.webrtc.server import Serving, ice_server, listen
 from streamdiff import ConfigError
@@ -39,6 +39,7 @@ def test_other_sites_are_refused() -> None:
         for headers in (
             {"origin": "https://evil.example"},
             {"origin": "null"},
+            {"origin": "http://["},
             {"origin": f"http://localhost:{server.port + 1}"},
             {"sec-fetch-site": "cross-site"},
             {"sec-fetch-site": "same-site"},
@@ -72,10 +73,10 @@ def test_a_token_is_asked_for_everywhere() -> None:
         moved = http.get("/healthz?a=1&token=abc123&b=%20")
         assert moved.status_code == 303 and moved.headers["location"] == "/healthz?a=1&b=+"
         cookie = moved.headers["set-cookie"]
-        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
         assert http.get("/healthz").status_code == 200  # httpx keeps the cookie
-        assert http.cookies[COOKIE] == "abc123"
-        for odd in ("=;;=", "\xff", f"{COOKIE}=", "a" * 4000):
+        assert http.cookies[f"{COOKIE}_{server.port}_"] == "abc123"
+        for odd in ("=;;=", "\xff", f"{COOKIE}_{server.port}_=", "a" * 4000):
             assert httpx.get(f"{server.url}/healthz", headers={"cookie": odd.encode("latin-1")}).status_code == 401
 
 
@@ -177,3 +178,19 @@ def test_a_view_token_opens_one_view_and_nothing_else() -> None:
         forged = f"view.other.{token.rpartition('.')[2]}"
         for wrong in (forged, token[:-1], "view.", "view..", "view.some-session."):
             assert httpx.get(f"{server.url}/view/other?token={wrong}").status_code == 401
+
+
+def test_cookies_of_others_do_not_hide_ours() -> None:
+    with serving(access=Access(token="abc123")) as server:
+        ours = f"{COOKIE}_{server.port}_=abc123"
+        for other in ('prefs={"a":1}', "foo=b\xe4r", "x=1,2 3", "path=1", f"{COOKIE}_1_=wrong"):
+            for cookie in (f"{other}; {ours}", f"{ours}; {other}"):
+                answer = httpx.get(f"{server.url}/healthz", headers={"cookie": cookie.encode("latin-1")})
+                assert answer.status_code == 200, cookie
+        moved = httpx.get(f"{server.url}//evil.example/%E2%82%AC?token=abc123")
+        assert moved.status_code == 303 and moved.headers["location"] == "/evil.example/%E2%82%AC"
+
+
+def test_tokens_that_may_be_chosen() -> None:
+    assert fit_for_token("abcd") and fit_for_token("a-b_c.d~1")
+    assert not any(fit_for_token(bad) for bad in ("", "abc", "a;bcd", "a&bcd", "\xe4bcde", "view.abcd", "a b c d"))
