@@ -57,7 +57,8 @@ class Server:
         command += ["--width", str(SIZE), "--height", str(SIZE)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self.process.stdout is not None
-        assert self.url in self.process.stdout.readline()
+        lines = iter(self.process.stdout.readline, "")
+        assert any(self.url in line for line in lines), "it did not start"
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         self.process.send_signal(how)

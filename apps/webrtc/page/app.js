@@ -43,6 +43,7 @@ class App {
   #measuring = false;
   /** The server's newest figures. */
   #stats = null;
+  #stops = 0;
   /** @type {number | null} */
   #roundTrip = null;
 
@@ -80,8 +81,11 @@ class App {
     this.#showProblem();
     if (!this.#session.running && key !== "file") status(key === "screen" ? "asking for the screen" : "asking for the camera");
     try {
+      const stops = this.#stops;
       const source = await this.#picker.open(key);
-      if (source) await this.#use(source);
+      // Stopped while the browser's question was open: the late answer starts nothing.
+      if (source && stops !== this.#stops) source.stop();
+      else if (source) await this.#use(source);
     } catch (error) {
       this.#onSourceError(error);
     } finally {
@@ -133,6 +137,7 @@ class App {
   }
 
   #stop() {
+    this.#stops++;
     this.#session.stop();
     this.#source?.stop();
     this.#source = null;

@@ -17,10 +17,10 @@ import pytest
 from aiortc import RTCPeerConnection
 
 from apps.webrtc.limits import Limits
-from tests.apps.webrtc.serving import Camera, Client, Running, serving
+from tests.apps.webrtc.serving import Camera, Client, Running, Viewer, serving
 
 SESSIONS = 200
-KILLED = 8
+KILLED = 2
 MOST_MEMORY = 30e6
 
 
@@ -89,7 +89,22 @@ async def whip_without_ice(url: str) -> None:
     await connection.close()
 
 
-WAYS = (no_ice, half_sdp, closed_socket, delete_twice, leaves_at_once, whip_without_ice)
+async def viewer_that_never_connects(url: str) -> None:
+    """A session that is watched by somebody who only asks, and by somebody whose offer is no good."""
+    client = await Client(url).open()
+    viewer = Viewer(url)
+    await viewer.connection.setLocalDescription(await viewer.connection.createOffer())
+    sdp = {"content-type": "application/sdp"}
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        good = await http.post(client.session["whep"], content=viewer.connection.localDescription.sdp, headers=sdp)
+        assert good.status_code == 201
+        assert (await http.post(client.session["whep"], content="v=0", headers=sdp)).status_code == 400
+        assert (await http.delete(good.headers["location"])).status_code == 200
+    await viewer.close()
+    await client.close()
+
+
+WAYS = (no_ice, half_sdp, closed_socket, delete_twice, leaves_at_once, whip_without_ice, viewer_that_never_connects)
 
 
 def stream_until_killed(url: str) -> None:
@@ -128,20 +143,23 @@ def test_rude_clients_leave_nothing_behind() -> None:
     with serving(limits) as server:
 
         async def be_rude(count: int) -> None:
-            for start in range(0, count, 6):
-                await asyncio.gather(*(WAYS[i % len(WAYS)](server.url) for i in range(start, min(start + 6, count))))
+            for start in range(0, count, len(WAYS)):
+                await asyncio.gather(
+                    *(WAYS[i % len(WAYS)](server.url) for i in range(start, min(start + len(WAYS), count)))
+                )
 
-        asyncio.run(be_rude(48))  # what is made once: pools, caches
+        asyncio.run(be_rude(49))  # what is made once: pools, caches
         before = settled(server)
         asyncio.run(be_rude(SESSIONS - KILLED))
         context = multiprocessing.get_context("spawn")
-        victims = [context.Process(target=stream_until_killed, args=(server.url,)) for _ in range(KILLED // 4)]
+        victims = [context.Process(target=stream_until_killed, args=(server.url,)) for _ in range(KILLED)]
         for victim in victims:
             victim.start()
-        for _ in range(600):
+        for _ in range(1800):
             if sum(s.live.metrics.frames_in > 2 for s in server.sessions) == len(victims):
                 break
             time.sleep(0.05)
+        assert sum(s.live.metrics.frames_in > 2 for s in server.sessions) == len(victims)
         for victim in victims:
             assert victim.pid is not None
             os.kill(victim.pid, signal.SIGKILL)

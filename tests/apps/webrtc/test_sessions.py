@@ -148,6 +148,10 @@ async def test_viewers_share_one_run_of_the_model(server: Running) -> None:
         assert (await http.delete(viewers[0].response.headers["location"])).status_code == 200
     await viewers[1].close()
     await until(lambda: session.stats()["viewers"] == 0)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        bad = await http.post(client.session["whep"], content="v=0", headers={"content-type": "application/sdp"})
+        assert bad.status_code == 400
+    assert len(session.tracks) == 1  # the page's own is all that is left
     await third.close()
     await viewers[0].close()
     await client.close()
