@@ -194,8 +194,9 @@ def test_a_lost_connection_comes_back_with_its_settings(page: Any, server: Serve
     before = server.sessions()[0]
     assert before["settings"]["prompt"] == "pencil sketch"
     httpx.delete(f"{server.url}api/sessions/{before['id']}")
-    after = until(lambda: [s for s in server.sessions() if s["id"] != before["id"]], 30)[0]
+    after = until(server.sessions, 30)[0]
     assert after["settings"]["prompt"] == "pencil sketch"
+    assert after["id"] == before["id"]  # links to it go on working
     live(page)
     server.stop(signal.SIGKILL)
     playwright.expect(page.locator("#status")).not_to_have_text(re.compile("^live$", re.IGNORECASE), timeout=30_000)

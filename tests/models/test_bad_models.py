@@ -128,7 +128,6 @@ def test_what_unsupported_models_say(tmp_path: Path) -> None:
         ("unet", {"in_channels": 9}, "9"),
         ("unet", {"out_channels": 8}, "8"),
         ("vae", {"latent_channels": 16}, "16"),
-        ("scheduler", {"prediction_type": "sample"}, "sample"),
         ("scheduler", {"prediction_type": "flow_prediction"}, "flow_prediction"),
         ("scheduler", {"beta_schedule": "sigmoid"}, "sigmoid"),
     ]
