@@ -156,6 +156,11 @@ def live(page: Any) -> None:
 
 def keep(page: Any, name: str) -> None:
     if SCREENSHOTS:
+        page.wait_for_timeout(3000)  # for the figures
+        # Chromium calls its fake camera by the name of the file it reads.
+        page.evaluate(
+            "for (const o of document.querySelectorAll('#source option')) if (o.text.includes('/')) o.text = 'Camera'"
+        )
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
 
 
