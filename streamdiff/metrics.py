@@ -45,8 +45,6 @@ class Histogram:
         """How many durations were not longer than this, to a bucket's width."""
         if seconds < self._LEAST:
             return 0
-        if math.isinf(seconds):
-            return self.count
         return sum(self._counts[: int(math.log(seconds / self._LEAST) / self._RATIO) + 1])
 
     @property

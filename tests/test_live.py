@@ -344,3 +344,41 @@ async def test_frames_may_come_from_another_thread() -> None:
         got = [(await anext(live)).index for _ in range(40)]
         thread.join()
     assert got == list(range(40))
+
+
+async def test_changes_made_while_nothing_moves_are_one() -> None:
+    stream = toy().stream()
+    applied: list[dict[str, object]] = []
+    update = stream.update
+    stream.update = lambda **given: (applied.append(given), update(**given))  # type: ignore[method-assign]
+    async with LiveStream(stream, "lossless") as live:
+        for seed in range(200):
+            live.update(seed=seed, prompt=f"p{seed}")
+        await live.put(frames(1)[0])
+        live.update(strength=0.7)
+        await live.put(frames(2)[1])
+        live.end()
+        await collect(live)
+    assert applied == [{"seed": 199, "prompt": "p199"}, {"strength": 0.7}]
+    assert (stream.config.seed, stream.config.prompt, stream.config.strength) == (199, "p199", 0.7)
+
+
+async def test_a_size_that_cannot_be_built_is_taken_back_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = toy().stream()
+    update = stream.update
+
+    def refuse(**given: object) -> None:
+        if "width" in given:
+            raise RuntimeError("no memory for it")
+        update(**given)
+
+    monkeypatch.setattr(stream, "update", refuse)
+    told: list[str] = []
+    async with LiveStream(stream, "lossless") as live:
+        live.on_refused = told.append
+        live.update(width=128, prompt="kept")
+        await live.put(frames(1)[0])
+        live.end()
+        assert len(await collect(live)) == 1
+        assert (live.config.width, live.config.prompt) == (64, "kept")
+    assert told == ["settings width were not applied: no memory for it"]

@@ -46,3 +46,11 @@ def test_rate_follows_and_falls_to_nothing() -> None:
 
 def test_snapshot_has_plain_numbers() -> None:
     assert all(isinstance(value, int | float) for value in Metrics().snapshot().values())
+
+
+@given(st.lists(st.floats(1e-4, 100.0), max_size=60), st.floats(1e-3, 10.0))
+def test_at_most_counts_to_the_width_of_a_bucket(values: list[float], bound: float) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    assert sum(v < bound / 1.03 for v in values) <= histogram.at_most(bound) <= sum(v < bound * 1.03 for v in values)

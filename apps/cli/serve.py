@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -50,6 +51,8 @@ def serve(
     json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON, one object a line.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     prompt: options.Prompt = None,
+    second_prompt: options.SecondPrompt = None,
+    blend: options.Blend = None,
     negative_prompt: options.NegativePrompt = None,
     strength: options.Strength = None,
     steps: options.Steps = None,
@@ -72,6 +75,8 @@ def serve(
     choice = options.choose(
         config,
         prompt=prompt,
+        second_prompt=second_prompt,
+        blend=blend,
         negative_prompt=negative_prompt,
         strength=strength,
         steps=steps,
@@ -89,16 +94,15 @@ def serve(
         engine=engine,
         device=device,
     )
-    with waiting(f"loading {choice.model}"):
-        try:
-            from apps.webrtc import logs
-            from apps.webrtc.limits import Limits
-            from apps.webrtc.server import Serving, ice_server
-            from apps.webrtc.server import serve as run
-        except ModuleNotFoundError as error:
-            from streamdiff.errors import ConfigError
+    try:
+        from apps.webrtc import logs
+        from apps.webrtc.limits import Limits
+        from apps.webrtc.server import Serving, ice_server
+        from apps.webrtc.server import serve as run
+    except ModuleNotFoundError as error:
+        from streamdiff.errors import ConfigError
 
-            raise ConfigError(f"serve needs more packages ({error.name}): pip install 'streamdiff[serve]'") from None
+        raise ConfigError(f"serve needs more packages ({error.name}): pip install 'streamdiff[serve]'") from None
     serving = Serving(
         host=host,
         port=port,
@@ -109,7 +113,10 @@ def serve(
         limits=Limits(sessions=max_sessions, viewers=max_viewers),
     )
 
+    loading = ExitStack()
+
     def ready(address: str) -> None:
+        loading.close()
         say(f"open {address}")
         if not serving.loopback and not https:
             note("browsers hide the camera from other machines without HTTPS: add --https")
@@ -120,4 +127,6 @@ def serve(
             webbrowser.open(address)
 
     logs.install(as_json=json_log)
-    run(choice, serving, ready)
+    with loading:
+        loading.enter_context(waiting(f"loading {choice.model}"))
+        run(choice, serving, ready)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from aiortc import RTCIceServer
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +59,12 @@ def count_creation(allowance: Allowance, request: Request) -> None:
         raise Busy(wait)
 
 
+def _ice_server(server: RTCIceServer) -> dict[str, Any]:
+    """A server as browsers take it, where a member that is null is an error."""
+    login = {"username": server.username, "credential": server.credential} if server.username else {}
+    return {"urls": server.urls, **login}
+
+
 def described(session: Session, token: str | None) -> dict[str, Any]:
     """A session's addresses and settings; the view's carries its own token where the server asks for one."""
     view = f"/view/{session.id}"
@@ -89,9 +96,7 @@ def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_h
             **known,
             "defaults": sessions.defaults.model_dump(mode="json"),
             "schema": StreamConfig.model_json_schema(),
-            "ice_servers": [
-                {"urls": s.urls, "username": s.username, "credential": s.credential} for s in sessions.ice_servers
-            ],
+            "ice_servers": [_ice_server(server) for server in sessions.ice_servers],
             "max_sessions": sessions.limits.sessions,
             "sessions": len(sessions),
             "secure_hint": secure_hint,

@@ -12,13 +12,13 @@ from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from apps.webrtc import answers, api, figures, interop, low_latency, whip
+from apps.webrtc import answers, api, figures, low_latency, whip
 from apps.webrtc.guard import Allowance, Guard
 from apps.webrtc.sessions import Sessions
 from streamdiff import __version__
 
 PAGE = Path(__file__).with_name("page")
-NO_STORE = {"Cache-Control": "no-cache"}
+NO_CACHE = {"Cache-Control": "no-cache"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,13 @@ class Page(StaticFiles):
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """As StaticFiles, with no-cache."""
         response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = "no-cache"
+        response.headers.update(NO_CACHE)
         return response
 
 
 def make_app(sessions: Sessions, access: Access) -> Guard:
     """The ASGI application; starting and stopping it starts and stops the sessions."""
     low_latency.install()
-    interop.install()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -84,12 +83,12 @@ def make_app(sessions: Sessions, access: Access) -> Guard:
 
     @app.get("/", include_in_schema=False)
     async def index() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers=NO_STORE)
+        return FileResponse(PAGE / "index.html", headers=NO_CACHE)
 
     @app.get("/view/{name}", include_in_schema=False)
     async def view(name: str) -> FileResponse:
         del name  # the page reads it from its own address
-        return FileResponse(PAGE / "view.html", headers=NO_STORE)
+        return FileResponse(PAGE / "view.html", headers=NO_CACHE)
 
     app.mount("/static", Page(directory=PAGE))
     schema = app.openapi()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -57,8 +56,8 @@ def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
-    counts = [(str(bound), float(histogram.at_most(bound))) for bound in (*BOUNDS, math.inf)]
-    return [(name if name != "inf" else "+Inf", count) for name, count in counts], histogram.total
+    counts = [(str(bound), float(histogram.at_most(bound))) for bound in BOUNDS]
+    return [*counts, ("+Inf", float(histogram.count))], histogram.total
 
 
 def exposition(sessions: Sessions) -> bytes:

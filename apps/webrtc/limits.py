@@ -16,7 +16,6 @@ class Limits:
         sessions: streams at the same time.
         viewers: viewers of one session.
         pixels: most of a stream's picture.
-        steps: most denoising steps.
         connect_seconds: time to connect after the answer.
         resize_seconds: least time between two changes of a stream's size, which may each compile for seconds.
         silence_seconds: time without a packet from the source, after which it is gone.
@@ -26,7 +25,6 @@ class Limits:
     sessions: int = 2
     viewers: int = 8
     pixels: int = 1024 * 1024
-    steps: int = 8
     connect_seconds: float = 20.0
     silence_seconds: float = 10.0
     resize_seconds: float = 2.0
@@ -45,9 +43,6 @@ class Limits:
                 f"{wanted.width}x{wanted.height} is more than this server allows ({self.pixels:,} pixels); choose a "
                 "smaller size"
             )
-        steps = len(wanted.timesteps) if wanted.timesteps is not None else wanted.steps
-        if steps > self.steps:
-            raise ConfigError(f"steps = {steps}: this server allows up to {self.steps}")
         if wanted.frame_buffer_size != 1:
             raise ConfigError("frame_buffer_size: a live session takes frames one by one")
         return wanted

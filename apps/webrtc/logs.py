@@ -26,11 +26,11 @@ class Lines(logging.Handler):
         """Write one."""
         session = getattr(record, "session", None)
         level, text = record.levelname.lower(), record.getMessage()
-        trace = self.format(logging.makeLogRecord({"exc_info": record.exc_info, "msg": ""})).strip()
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
         if self._as_json:
-            told: dict[str, object] = {"time": round(record.created, 3), "level": level, "session": session}
-            told |= {"event": text, **({"trace": trace} if trace else {})}
-            line = json.dumps(told, ensure_ascii=False)
+            entry: dict[str, object] = {"time": round(record.created, 3), "level": level, "session": session}
+            entry |= {"event": text, **({"trace": trace} if trace else {})}
+            line = json.dumps(entry, ensure_ascii=False)
         else:
             clock = time.strftime("%H:%M:%S", time.localtime(record.created))
             line = " ".join(part for part in (clock, level, session, text) if part) + (f"\n{trace}" if trace else "")

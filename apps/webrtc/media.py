@@ -18,24 +18,13 @@ from streamdiff.frame import Pixels
 from streamdiff.picture import cover
 
 VIDEO_CLOCK = Fraction(1, 90_000)
-MOST_OVERSIZE = 4
-"""Area of the scaled picture against what is kept of it."""
 
 
 def to_pixels(frame: av.VideoFrame, width: int, height: int) -> Pixels:
     """A decoded picture scaled to cover width x height and cut to its middle: uint8 [height, width, 3] RGB."""
-    scale = max(width / frame.width, height / frame.height)
-    wide, high = max(width, round(frame.width * scale)), max(height, round(frame.height * scale))
-    if wide * high > MOST_OVERSIZE * width * height:  # a strip: cut first, or it would be scaled to a huge one
-        cut = cover(frame.to_ndarray(format="rgb24"), width, height)
-        cut.flags.writeable = False
-        return cut
-    scaled = frame.reformat(width=wide, height=high, format="rgb24", interpolation="AREA" if scale < 1 else "BILINEAR")
-    pixels = scaled.to_ndarray()
-    top, left = (high - height) // 2, (wide - width) // 2
-    cut = np.ascontiguousarray(pixels[top : top + height, left : left + width])
-    cut.flags.writeable = False  # ours alone: nobody need copy it
-    return cut
+    pixels = cover(frame.to_ndarray(format="rgb24"), width, height)
+    pixels.flags.writeable = False  # ours alone: nobody need copy it
+    return pixels
 
 
 def to_video_frame(frame: Frame) -> av.VideoFrame:
@@ -96,7 +85,6 @@ class StylisedTrack(MediaStreamTrack):
         self._there = asyncio.Event()
         self._last: float | None = None
         self.overtaken = 0
-        self.sent = 0
 
     def show(self, frame: Frame) -> None:
         """Offer a finished picture."""
@@ -118,7 +106,6 @@ class StylisedTrack(MediaStreamTrack):
             if self._last is not None and frame.pts is not None and frame.pts <= self._last:
                 continue  # the source began again; its sender will be replaced
             self._last = frame.pts
-            self.sent += 1
             return to_video_frame(frame)
 
     def stop(self) -> None:

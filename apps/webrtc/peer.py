@@ -19,7 +19,7 @@ from aiortc import (
 from aiortc.sdp import SessionDescription, candidate_from_sdp
 
 from apps.webrtc.limits import Limits
-from apps.webrtc.sdpfrag import ice_credentials
+from apps.webrtc.sdpfrag import ice_user
 
 MOST_CANDIDATES = 64
 """Remote candidates that a connection may bring, in its offer and after it."""
@@ -90,7 +90,7 @@ class Peer:
         """
         connection = self.connection
         self._outgoing = outgoing
-        self._user = ice_credentials(offer)[0]
+        self._user = ice_user(offer)
         self._candidates = offer.count("a=candidate:")
         if self._candidates > MOST_CANDIDATES:
             raise OfferError("the offer brings too many candidates")
@@ -124,7 +124,7 @@ class Peer:
 
     def same_ice(self, fragment: str) -> bool:
         """Whether a fragment belongs to this ICE session; one with another user fragment asks for a restart."""
-        user = ice_credentials(fragment)[0]
+        user = ice_user(fragment)
         return user is None or user == self._user
 
     async def add_candidates(self, lines: Sequence[tuple[str | None, int | None, str]]) -> None:

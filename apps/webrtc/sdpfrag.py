@@ -27,11 +27,7 @@ def parse(body: str) -> list[tuple[str | None, int | None, str]]:
     return found
 
 
-def ice_credentials(body: str) -> tuple[str | None, str | None]:
-    """User fragment and password that a fragment or a description names first."""
-    values: dict[str, str] = {}
-    for line in body.splitlines():
-        for name in ("ice-ufrag", "ice-pwd"):
-            if line.startswith(f"a={name}:"):
-                values.setdefault(name, line.split(":", 1)[1].strip())
-    return values.get("ice-ufrag"), values.get("ice-pwd")
+def ice_user(body: str) -> str | None:
+    """The ICE user fragment that a fragment or a description names first."""
+    lines = (line for line in body.splitlines() if line.startswith("a=ice-ufrag:"))
+    return next((line.split(":", 1)[1].strip() for line in lines), None)

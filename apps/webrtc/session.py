@@ -114,9 +114,8 @@ class Session:
         dropped = {"dropped_in": dropped_in, "overtaken": sum(track.overtaken for track in self.tracks)}
         recent = {name: value - self._seen[name] for name, value in dropped.items()}
         self._seen = dropped
-        turns = self._stream.turns
         if recent["dropped_in"] > 0:
-            self._limited_by = "other sessions" if turns is not None and turns.waiting else "model"
+            self._limited_by = "other sessions" if self._stream.turns.waiting else "model"
         else:
             self._limited_by = "network" if recent["overtaken"] > 1 else "source"
 
@@ -192,5 +191,5 @@ class Session:
 
     def _tell(self, message: dict[str, Any], but: Listener | None = None) -> None:
         for listener in list(self.listeners):
-            if listener is not but:
+            if listener != but:  # bound methods: equal, never the same object
                 listener(message)

@@ -63,11 +63,9 @@ class Sessions:
         self._watch: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[Any]] = set()
         self._pool = ThreadPoolExecutor(4, "streamdiff-open")
-        self._warm: TurnTakingStream | None = None
 
     async def start(self) -> None:
-        """Compile the engines of the default size, so that the first visitor need not wait, and begin to watch."""
-        self._warm = await self.in_thread(self.new_stream, self.defaults)
+        """Begin to watch."""
         self._watch = asyncio.ensure_future(self._watching())
 
     async def stop(self) -> None:
@@ -79,8 +77,6 @@ class Sessions:
             self._end_later(session)
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
-        if self._warm is not None:
-            self._warm.close()
         self._pool.shutdown(wait=False)
 
     async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -207,9 +203,7 @@ class Sessions:
 
     def new_stream(self, config: StreamConfig) -> TurnTakingStream:
         """A stream that shares the model and takes its turn."""
-        stream = TurnTakingStream(self.model, self.runtime, config)
-        stream.turns = self.turns
-        return stream
+        return TurnTakingStream(self.turns, self.model, self.runtime, config)
 
     async def _watching(self) -> None:
         while True:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from streamdiff import Frame, Stream
+from engines.base import Runtime
+from streamdiff import Frame, Stream, StreamConfig
+from streamdiff.models.base import Model
 
 
 class Turns:
@@ -42,11 +44,11 @@ class Turns:
 class TurnTakingStream(Stream):
     """A Stream that runs the model only in its turn."""
 
-    turns: Turns | None = None
+    def __init__(self, turns: Turns, model: Model, runtime: Runtime, config: StreamConfig) -> None:
+        super().__init__(model, runtime, config)
+        self.turns = turns
 
     def push(self, frame: Frame) -> list[Frame]:
         """As ``Stream.push``, in turn."""
-        if self.turns is None:
-            return super().push(frame)
         with self.turns:
             return super().push(frame)

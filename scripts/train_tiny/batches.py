@@ -18,9 +18,8 @@ from .prompts import prompt_for, styleless
 from .unet import Schedule
 from .vae import FoldedVae
 
-SCREEN = (
-    16  # crops of styles with a screen begin at multiples of this: the latent grid, and the denoiser's next coarser one
-)
+# Crops of styles with a screen begin at multiples of this: the latent grid, and the denoiser's next coarser one.
+SCREEN = 16
 
 
 @dataclass

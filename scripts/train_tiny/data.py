@@ -1,4 +1,4 @@
-"""Photographs, their crops, and the cache of pictures and latents on disk.
+"""Photographs, their crops, and the cache of pictures on disk.
 
 The cache holds one memory-mapped array per "layer" (the photographs, one style, or one style of abstracted
 photographs): `pictures/<layer>.npy` is uint8 [P, K, S, S, 3] in RGB (P photographs, K crops each, S pixels a side).

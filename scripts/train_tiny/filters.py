@@ -161,9 +161,8 @@ def along(x: Plane, g: Plane, length: int = 11, directions: int = 8) -> Plane:
     fine = blur(g, 1.0)
     gx, gy = cv2.Sobel(fine, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(fine, cv2.CV_32F, 0, 1, ksize=3)
     tensor = blur(np.stack([gx * gx - gy * gy, 2 * gx * gy], -1), 3.0)
-    angle = (
-        0.5 * np.arctan2(tensor[..., 1], tensor[..., 0]) + np.pi / 2
-    )  # of the edge, clockwise in picture coordinates
+    # Of the edge, clockwise in picture coordinates.
+    angle = 0.5 * np.arctan2(tensor[..., 1], tensor[..., 0]) + np.pi / 2
     total = np.zeros_like(x)
     weights = np.zeros((*g.shape, 1), np.float32)
     for i in range(directions):

@@ -10,6 +10,8 @@ import av
 import cv2
 import numpy as np
 
+from streamdiff.picture import cover
+
 from .classifier import Judge
 from .data import PHOTO, Cache, Picture, Pictures
 from .moods import MOODS
@@ -133,11 +135,7 @@ def read_clip(path: Path, size: int, start: int, frames: int) -> Pictures:
             if i >= start + frames:
                 break
             if i >= start:
-                picture = frame.to_ndarray(format="rgb24")
-                side = min(picture.shape[:2])
-                y, x = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-                square = picture[y : y + side, x : x + side]
-                out.append(np.asarray(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8))
+                out.append(cover(frame.to_ndarray(format="rgb24"), size, size))
     return np.stack(out)
 
 

@@ -50,7 +50,6 @@ def crop_chunk(data: Path, work: Path, config: Config, start: int, stop: int) ->
 
 def style_chunk(work: Path, config: Config, names: list[str], job: Job, start: int) -> None:
     """Fill CHUNK rows from `start` of the given styles' layers for one crop."""
-
     cv2.setNumThreads(1)
     cache = Cache(work, config)
     photos = cache.open(PHOTO)

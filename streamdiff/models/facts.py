@@ -125,24 +125,25 @@ def whole(config: Config, name: str, default: int | None, where: str) -> int:
     return value
 
 
-def read_styles(folder: Path, kind: str = "styles") -> tuple[Style, ...]:
-    """The prompts of a model that brings ``styles.json``; empty for any other.
-
-    Args:
-        folder: the model's.
-        kind: "styles", or "moods": light and colours that go with every style.
+def read_styles(folder: Path) -> tuple[tuple[Style, ...], tuple[Style, ...]]:
+    """The prompts of a model that brings ``styles.json``: styles, and moods, which go with any; empty for any other.
 
     Raises:
         ModelError: the file is damaged.
     """
     path = folder / "styles.json"
     if not path.is_file():
-        return ()
+        return (), ()
     try:
-        return tuple(
-            Style(str(item["name"]), str(item["prompt"]), tuple(map(str, item.get("synonyms", ()))))
-            for item in (read_json(path)[kind] if kind == "styles" else read_json(path).get(kind, ()))
+        listed = read_json(path)
+        styles, moods = (
+            tuple(
+                Style(str(item["name"]), str(item["prompt"]), tuple(map(str, item.get("synonyms", ()))))
+                for item in items
+            )
+            for items in (listed["styles"], listed.get("moods", ()))
         )
+        return styles, moods
     except (KeyError, TypeError, AttributeError):
         raise ModelError(f"{path} is damaged: a list of styles with names and prompts is wanted") from None
 
@@ -154,9 +155,8 @@ def _conditioned(unet: Config, channels: int, source: str) -> bool:
         ModelError: a UNet that takes something else, or another VAE's latents.
     """
     added = ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "encoder_hid_dim")
-    found = next((name for name in added if unet.get(name)), None)
-    if found == "addition_embed_type" and unet[found] == "text":  # pooled from the same text, no further input
-        found = None
+    pooled = ("addition_embed_type", "text")  # made of the same text: no further input
+    found = next((name for name in added if unet.get(name) and (name, unet[name]) != pooled), None)
     if found is not None:
         raise ModelError(
             f"{source}: a UNet with added or class conditioning ({found}; SDXL has it) is not supported yet; "

@@ -66,6 +66,7 @@ def load_model(
     # Each file with its scale and its place in the order, so that no two settings can be taken for one another.
     lora_files = [(f"lora {i} at {spec.scale!r}", spec.path) for i, spec in enumerate(specs)]
     vae_files = [] if other is None else other.files
+    styles, moods = read_styles(components.folder)
     return Model(
         name=str(source),
         key=fingerprint([*components.files(), *vae_files, *lora_files], FORMAT),
@@ -80,8 +81,8 @@ def load_model(
         make_decoder=lambda: Decoder(make_vae()).eval(),
         make_unet=make_unet,
         make_text_encoder=make_text_encoder,
-        styles=read_styles(components.folder),
-        moods=read_styles(components.folder, "moods"),
+        styles=styles,
+        moods=moods,
         default_size=facts.default_size,
     )
 

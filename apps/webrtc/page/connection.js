@@ -30,7 +30,7 @@ export class Connection extends EventTarget {
     this.settings = {};
     /** Resolves with the reason once the connection has ended. @type {Promise<Failure>} */
     this.ended = new Promise((resolve) => (this.#lose = resolve));
-    this.#pc = new RTCPeerConnection({ iceServers: iceServers.map(withoutNulls) });
+    this.#pc = new RTCPeerConnection({ iceServers });
     this.#channel = this.#pc.createDataChannel("control", { ordered: true });
     this.#channel.onopen = () => this.dispatchEvent(new Event("channel"));
     this.#channel.onclose = () => this.#lose(new Failure("lost", "the control channel was closed"));
@@ -174,11 +174,6 @@ export class Connection extends EventTarget {
     if (state === "failed" || state === "closed") lost();
     if (state === "disconnected") this.#grace = setTimeout(lost, GRACE_MS);
   }
-}
-
-/** Browsers take a null user name for the word "null". @param {RTCIceServer} server */
-function withoutNulls(server) {
-  return /** @type {RTCIceServer} */ (Object.fromEntries(Object.entries(server).filter(([, value]) => value != null)));
 }
 
 /**

@@ -103,7 +103,7 @@ export class Session extends EventTarget {
     if (!connection || connection.send({ type: "settings", settings, id })) return;
     const tell = (/** @type {object} */ detail) => this.dispatchEvent(new CustomEvent("message", { detail }));
     call(`/api/sessions/${connection.id}/settings`, { method: "PATCH", body: settings }).then(
-      (reply) => tell({ type: "settings", settings: reply.settings ?? reply, id }),
+      (reply) => tell({ type: "settings", settings: reply, id }),
       (failure) => tell({ type: "error", error: failure.message, id }),
     );
   }
@@ -161,7 +161,7 @@ export class Session extends EventTarget {
     if (performance.now() - this.#polledAt < POLL_MS) return;
     this.#polledAt = performance.now();
     const reply = await call(`/api/sessions/${connection.id}`).catch(() => null);
-    if (reply && connection === this.connection) this.#onMessage({ ...(reply.stats ?? reply), type: "stats" });
+    if (reply && connection === this.connection) this.#onMessage({ ...reply.stats });
   }
 
   /** @param {any} message */

@@ -21,8 +21,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 async function iceServers() {
   try {
     const info = await (await fetch("/api/info", { signal: AbortSignal.timeout(ANSWER_MS) })).json();
-    const given = (/** @type {object} */ server) => Object.fromEntries(Object.entries(server).filter(([, value]) => value != null));
-    return (info.ice_servers ?? []).map(given);
+    return info.ice_servers ?? [];
   } catch {
     return [];
   }

@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamdiff.picture import cover
+
+from ..data import read_rgb
 from ..filters import Plane, along, f32, grey, ink
 
 KINDS = {".jpg", ".jpeg", ".png", ".webp"}
@@ -38,13 +41,7 @@ class Examples:
         """The examples, [256, 256, 3] in 0..1."""
         found: list[Plane] = []
         for path in self.paths:
-            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if bgr is None:
-                raise ValueError(f"cannot read {path}")
-            side = min(bgr.shape[:2])
-            y, x = (bgr.shape[0] - side) // 2, (bgr.shape[1] - side) // 2
-            square = cv2.resize(bgr[y : y + side, x : x + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-            found.append(f32(square[..., ::-1]) / 255)
+            found.append(f32(cover(read_rgb(path), SIDE, SIDE)) / 255)
         return found
 
     def __call__(self, x: Plane) -> Plane:

@@ -57,6 +57,7 @@ async def test_settings_over_the_channel_and_over_http(server: Running) -> None:
     client.channel.send(json.dumps({"type": "settings", "settings": {"strength": 0.7, "prompt": "c"}, "id": 7}))
     confirmed = await client.message("settings", id=7)
     assert confirmed["settings"]["strength"] == 0.7 and confirmed["settings"]["prompt"] == "c"
+    assert len([m for m in client.messages if m["type"] == "settings"]) == 1  # who asked is answered, not told too
     client.channel.send(json.dumps({"type": "settings", "settings": {"strength": 7}, "id": 8}))
     assert "strength" in (await client.message("error", id=8))["error"]
     client.channel.send(json.dumps({"type": "ping", "t": 12.5}))
