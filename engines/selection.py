@@ -43,12 +43,13 @@ def available() -> list[Candidate]:
 _said: set[str] = set()
 
 
-def choose(name: str = "auto", device: str | None = None) -> Runtime:
+def choose(name: str = "auto", device: str | None = None, precision: str | None = None) -> Runtime:
     """Make a runtime.
 
     Args:
         name: "auto", "openvino" or "torch".
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
+        precision: as the runtime's class takes it; None is its best.
 
     Raises:
         EngineError: unknown name, or it cannot be used here.
@@ -61,18 +62,18 @@ def choose(name: str = "auto", device: str | None = None) -> Runtime:
         name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
         if wanted.type == "cpu" and name == "torch":
             log.warning("using the slower torch engine: %s", _openvino().why)
-    runtime = _make(name, wanted)
+    runtime = _make(name, wanted, precision)
     if runtime.description not in _said:
         _said.add(runtime.description)
         log.info("engine: %s", runtime.description)
     return runtime
 
 
-def _make(name: str, device: torch.device) -> Runtime:
+def _make(name: str, device: torch.device, precision: str | None) -> Runtime:
     if name == "torch":
         from engines.torch_engine import TorchRuntime
 
-        return TorchRuntime(device)
+        return TorchRuntime(device, precision)
     candidate = _openvino()
     if not candidate.usable:
         raise EngineError(candidate.why)
@@ -82,7 +83,7 @@ def _make(name: str, device: torch.device) -> Runtime:
         )
     from engines.openvino_engine import OpenVINORuntime
 
-    return OpenVINORuntime()
+    return OpenVINORuntime(precision)
 
 
 def _openvino() -> Candidate:
