@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from engines.base import Engine, Network
 from engines.errors import EngineError
 
+ONCE_A_PROMPT = ("text", "conditioner")
+"""Networks that run once a prompt: exactness is worth more there than speed."""
+
 
 class TorchEngine:
     """One module on one device; half precision inside on a GPU, the caller's types outside."""
@@ -55,6 +58,5 @@ class TorchRuntime:
                 f"{self.device} has not enough memory for the {network.name}; "
                 "close other programs or use a smaller model"
             ) from None
-        # The text encoder is run once a prompt: exactness is worth more there than speed.
-        dtype = torch.float32 if network.name == "text" else self._dtype
+        dtype = torch.float32 if network.name in ONCE_A_PROMPT else self._dtype
         return TorchEngine(module, self.device, dtype)
