@@ -16,6 +16,7 @@ import torch
 from apps.footage import Wander, noise_picture, photograph
 from apps.machine import peak_memory_mb
 from engines import EngineError
+from streamdiff.conditioning import Conditioning
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame, Pixels
 from streamdiff.models.load import TINY
@@ -81,8 +82,7 @@ def parts(stream: Stream, pictures: Sequence[Pixels], count: int) -> dict[str, T
     batch = [torch.from_numpy(picture)[None].to(device) for picture in pictures]
     latent = engines.encoder(batch[0])
     sample = torch.cat([latent, latent], 1) if model.image_conditioned else latent
-    text = torch.zeros(1, model.text_length, model.text_width, device=device)
-    timestep = torch.tensor([499], device=device)
+    (conditioning,) = Conditioning(model, stream.runtime).rows((499,), stream.config.prompt)
     synchronise = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
 
     def run(call: Callable[[int], object]) -> Timing:
@@ -94,7 +94,7 @@ def parts(stream: Stream, pictures: Sequence[Pixels], count: int) -> dict[str, T
 
     return {
         "encode": run(lambda i: engines.encoder(batch[i % len(batch)])),
-        "unet": run(lambda _: engines.unet(sample, timestep, text)),
+        "unet": run(lambda _: engines.unet(sample, conditioning)),
         "decode": run(lambda _: engines.decoder(latent)),
     }
 

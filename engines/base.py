@@ -30,17 +30,20 @@ class Network:
     """One network to run, not yet built: with a warm engine cache the module is never made.
 
     Attributes:
-        name: "encoder", "unet", "decoder" or "text".
+        name: "encoder", "unet", "decoder", "text" and so on; one word, it names files too.
         key: content fingerprint of the weights and of the module around them; equal keys compute the same thing.
         inputs: its inputs; all share the batch axis.
         build: makes the module, in eval mode, fp32, on the CPU. Called once at most for each compile. It takes the
-            inputs in order, each [batch, *shape], and returns one tensor whose first axis is the batch.
+            inputs in order, each [batch, *shape], and returns one tensor whose first axis is the batch. Calls do not
+            overlap: a module may keep something while it runs.
+        exact: it runs once a prompt and not for each frame, so that float32 is worth more than speed.
     """
 
     name: str
     key: str
     inputs: tuple[Input, ...]
     build: Callable[[], nn.Module]
+    exact: bool = False
 
 
 class Engine(Protocol):

@@ -94,8 +94,7 @@ class OpenVINORuntime:
         Raises:
             EngineError: the conversion or compilation failed.
         """
-        # A text encoder runs once a prompt: exactness is worth more there than speed.
-        precision = "f32" if network.name == "text" else self.precision
+        precision = "f32" if network.exact else self.precision
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         capabilities = ",".join(sorted(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
         # The packages that draw the graph count too: an upgrade may draw it otherwise.

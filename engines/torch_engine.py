@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
 from engines.base import Engine, Network
 from engines.errors import EngineError
-
-ONCE_A_PROMPT = ("text", "conditioner")
-"""Networks that run once a prompt: exactness is worth more there than speed."""
 
 
 class TorchEngine:
@@ -19,14 +18,17 @@ class TorchEngine:
         self._module = module
         self._device = device
         self._dtype = dtype
+        # Sessions that share the engine take turns, as Network.build says.
+        self._lock = threading.Lock()
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Run on inputs [batch, *shape]."""
-        if self._dtype == torch.float32:
-            return self._module(*inputs)
-        with torch.autocast(self._device.type, self._dtype):
-            output: Tensor = self._module(*inputs)
+        with self._lock:
+            if self._dtype == torch.float32:
+                return self._module(*inputs)
+            with torch.autocast(self._device.type, self._dtype):
+                output: Tensor = self._module(*inputs)
         return output.float() if output.is_floating_point() else output
 
 
@@ -58,5 +60,5 @@ class TorchRuntime:
                 f"{self.device} has not enough memory for the {network.name}; "
                 "close other programs or use a smaller model"
             ) from None
-        dtype = torch.float32 if network.name in ONCE_A_PROMPT else self._dtype
+        dtype = torch.float32 if network.exact else self._dtype
         return TorchEngine(module, self.device, dtype)

@@ -54,6 +54,9 @@ class StreamConfig(BaseModel):
     similarity_threshold: (
         Annotated[float, Field(ge=0, lt=1, description="Skip frames more alike than this; none: never skip.")] | None
     ) = None
+    reuse_every: Annotated[
+        int, Field(ge=1, le=8, description="Run the whole UNet every N-th frame, its outer blocks alone in between.")
+    ] = 1
     max_skip: Annotated[int, Field(ge=1, le=10_000, description="Most frames skipped in a row.")] = 10
 
     @field_validator("width", "height")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,9 @@ from streamdiff.frame import Pixels
 
 THUMBNAIL = 64
 """Side, in pixels, of the area-averaged copy that is compared."""
+
+Thumbnail: TypeAlias = NDArray[np.float32]
+"""float32 [THUMBNAIL, THUMBNAIL, 3] in 0..255."""
 
 MOST_DIFFERENCE = 2.0
 """Mean absolute difference, in levels of 255, beyond which a frame is never skipped.
@@ -29,7 +34,7 @@ class SimilarityFilter:
 
     def __init__(self, seed: int = 0) -> None:
         self.seed(seed)
-        self._reference: NDArray[np.float32] | None = None
+        self._reference: Thumbnail | None = None
         self._in_a_row = 0
 
     def seed(self, seed: int) -> None:
@@ -48,7 +53,7 @@ class SimilarityFilter:
             threshold: eta, in [0, 1).
             max_skip: most skips in a row, at least 1.
         """
-        small = _thumbnail(pixels)
+        small = thumbnail(pixels)
         if self._reference is not None and self._in_a_row < max_skip:
             probability = skip_probability(small, self._reference, threshold)
             # The draw is taken only where chance decides, so that a moving scene costs none.
@@ -60,9 +65,9 @@ class SimilarityFilter:
         return False
 
 
-def skip_probability(a: NDArray[np.float32], b: NDArray[np.float32], threshold: float) -> float:
+def skip_probability(a: Thumbnail, b: Thumbnail, threshold: float) -> float:
     """max(0, (S - threshold) / (1 - threshold)) of two thumbnails, 0 where they differ by more than is allowed."""
-    if a.shape != b.shape or float(np.abs(a - b).mean()) > MOST_DIFFERENCE:
+    if a.shape != b.shape or mean_difference(a, b) > MOST_DIFFERENCE:
         return 0.0
     norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     # Two black frames have no direction; the difference above has already called them alike.
@@ -70,6 +75,12 @@ def skip_probability(a: NDArray[np.float32], b: NDArray[np.float32], threshold: 
     return max(0.0, (cosine - threshold) / (1.0 - threshold))
 
 
-def _thumbnail(pixels: Pixels) -> NDArray[np.float32]:
+def mean_difference(a: Thumbnail, b: Thumbnail) -> float:
+    """Mean absolute difference of two thumbnails, in levels of 255."""
+    return float(np.abs(a - b).mean())
+
+
+def thumbnail(pixels: Pixels) -> Thumbnail:
+    """A small area-averaged copy, [THUMBNAIL, THUMBNAIL, 3], of uint8 [H, W, 3]."""
     small = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32)

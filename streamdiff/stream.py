@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines import Engine, Runtime, choose, shared_engine
+from engines import Runtime, choose
 from streamdiff.conditioning import Conditioning
 from streamdiff.config import StreamConfig
 from streamdiff.errors import ClosedError
+from streamdiff.feature_reuse import ReusingUnet
 from streamdiff.frame import Frame, Pixels
+from streamdiff.guidance import needs_negative
 from streamdiff.models.base import Model
+from streamdiff.networks import Engines, engines_for
 from streamdiff.picture import check_pixels, cover, to_pixels
 from streamdiff.schedule import Plan, plan_of, slot_noise
 from streamdiff.similarity import SimilarityFilter
@@ -24,21 +27,6 @@ from streamdiff.stream_batch import StreamBatch, Terms
 
 if TYPE_CHECKING:
     from streamdiff.models import LoraSpec
-
-
-@dataclass(frozen=True)
-class Engines:
-    """The three networks of a frame's way, ready for one size.
-
-    Attributes:
-        encoder: uint8 [F, H, W, 3] to clean latents [F, C, h, w].
-        unet: (x, t, text) to prediction.
-        decoder: clean latents [F, C, h, w] to uint8 [F, H, W, 3].
-    """
-
-    encoder: Engine
-    unet: Engine
-    decoder: Engine
 
 
 @dataclass(frozen=True)
@@ -241,7 +229,7 @@ class Stream:
         self._waiting = []
         self._ready = []
         self._newest = self._last = None
-        for name in ("_wanted", "_active", "_batch"):
+        for name in ("_wanted", "_active", "_batch", "_reusing"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Stream:
@@ -260,36 +248,45 @@ class Stream:
         model, device = self.model, self.runtime.device
         plan = plan_of(config, model.alphas_cumprod, model.prediction)
         size = config.width, config.height
+        guidance = config.guidance_in_use
+        rows = self._conditioning.rows
+        positive = rows(plan.timesteps, config.prompt, config.second_prompt, config.blend)
+        negative = rows(plan.timesteps, config.negative_prompt) if needs_negative(guidance, 0) else ()
         same_size = before is not None and size == (before.config.width, before.config.height)
-        if before is not None and same_size:
+        if before is not None and same_size and (config.reuse_every > 1) == (before.config.reuse_every > 1):
             engines = before.engines
         else:
-            networks = model.encoder(*size), model.unet(*size), model.decoder(*size)
-            engines = Engines(*(shared_engine(self.runtime, network) for network in networks))
+            engines = engines_for(self.model, self.runtime, config, positive[0].shape[1])
         if before is not None and same_size and (config.seed, len(plan)) == (before.config.seed, len(before.plan)):
             noise = before.terms.noise  # a change of prompt draws nothing
         else:
             noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(device)
         terms = Terms(
-            text=self._conditioning.blend(config.prompt, config.second_prompt, config.blend),
-            negative=self._conditioning.embed(config.negative_prompt),
+            positive=positive,
+            negative=negative,
             noise=noise,
-            guidance=config.guidance_in_use,
+            guidance=guidance,
             scale=config.guidance_scale,
             delta=config.delta,
         )
         return _Setting(config, plan, engines, terms)
 
     def _new_batch(self) -> StreamBatch[list[_Entry]]:
-        setting = self._active
-        return StreamBatch(setting.engines.unet, setting.plan, image_conditioned=self.model.image_conditioned)
+        setting, model = self._active, self.model
+        unet, shallow, every = setting.engines.unet, setting.engines.shallow, setting.config.reuse_every
+        self._reusing = (
+            None if shallow is None else ReusingUnet(unet, shallow, model.latent_channels, every, len(setting.plan))
+        )
+        return StreamBatch(self._reusing or unet, setting.plan, image_conditioned=model.image_conditioned)
 
     def _switch(self) -> None:
         """Make the wanted setting the active one; what this drains is made ready."""
         old, new = self._active, self._wanted
         if old is new:
             return
-        renewed = old.plan != new.plan or old.engines is not new.engines
+        renewed = (
+            old.plan != new.plan or old.engines is not new.engines or old.config.reuse_every != new.config.reuse_every
+        )
         try:
             # What waits for its buffer to fill went in under the old setting.
             if self._waiting:
@@ -314,6 +311,8 @@ class Stream:
         """Encode the frames that wait and push them into the first slot."""
         entries, self._waiting = self._waiting, []
         try:
+            if self._reusing is not None:
+                self._reusing.look(entries[-1].frame.pixels)
             pixels = torch.from_numpy(np.stack([entry.frame.pixels for entry in entries]))
             clean = self._active.engines.encoder(pixels.to(self.runtime.device))
             finished = self._batch.push(clean, self._active.terms, entries)

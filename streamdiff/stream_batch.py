@@ -15,8 +15,8 @@ from streamdiff.schedule import Plan, add_noise, predict_clean, to_epsilon
 
 T = TypeVar("T")
 
-Unet = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x [B, C, h, w], t [B], text [B, L, D]) to prediction [B, C, h, w]."""
+Unet = Callable[[Tensor, Tensor], Tensor]
+"""(x [B, C, h, w], conditioning [B, M]) to prediction [B, C, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Terms:
     """What a frame is denoised by, fixed when it enters and carried to its end.
 
     Attributes:
-        text: prompt embedding [1, L, D].
-        negative: negative prompt embedding [1, L, D].
+        positive: the prompt's conditioning for each slot, [1, M].
+        negative: the negative prompt's; empty where no slot evaluates it.
         noise: one tensor for each slot, [n, C, h, w].
         guidance: mode in use.
         scale: guidance scale, above 1 unless the mode is none.
         delta: strength of the residual.
     """
 
-    text: Tensor
-    negative: Tensor
+    positive: tuple[Tensor, ...]
+    negative: tuple[Tensor, ...]
     noise: Tensor
     guidance: Guidance = Guidance.none
     scale: float = 1.0
@@ -61,6 +61,7 @@ class StreamBatch(Generic[T]):
         self._unet = unet
         self._image_conditioned = image_conditioned
         self._slots: list[_Slot[T] | None] = [None] * len(plan)
+        self._conditioning = _Joined()
 
     @property
     def loads(self) -> list[T]:
@@ -120,15 +121,13 @@ class StreamBatch(Generic[T]):
         """One UNet call for all slots: (positive, negative or None) noise predictions of each."""
         rows: list[tuple[int, _Slot[T], Tensor]] = []
         for i, slot in full:
-            rows.append((i, slot, slot.terms.text))
+            rows.append((i, slot, slot.terms.positive[i]))
             if needs_negative(slot.terms.guidance, i):
-                rows.append((i, slot, slot.terms.negative))
+                rows.append((i, slot, slot.terms.negative[i]))
         sizes = [len(slot.x) for _, slot, _ in rows]
         sample = torch.cat([self._sample(slot) for _, slot, _ in rows])
-        steps = [self.plan.timesteps[i] for (i, _, _), size in zip(rows, sizes, strict=True) for _ in range(size)]
-        timestep = torch.tensor(steps, device=sample.device)
-        text = torch.cat([text.expand(size, -1, -1) for (_, _, text), size in zip(rows, sizes, strict=True)])
-        outputs = iter(self._unet(sample, timestep, text).split(sizes))
+        conditioning = self._conditioning([(row, size) for (_, _, row), size in zip(rows, sizes, strict=True)])
+        outputs = iter(self._unet(sample, conditioning).split(sizes))
         predictions: list[tuple[Tensor, Tensor | None]] = []
         for i, slot in full:
             positive = to_epsilon(self.plan, i, slot.x, next(outputs))
@@ -140,3 +139,23 @@ class StreamBatch(Generic[T]):
 
     def _sample(self, slot: _Slot[T]) -> Tensor:
         return torch.cat([slot.x, slot.clean], dim=1) if self._image_conditioned else slot.x
+
+
+class _Joined:
+    """Rows of conditioning as one tensor; the same tensor again while they stay the same, as they do between changes of
+    the settings."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, int]] = []
+        self._whole: Tensor | None = None
+
+    def __call__(self, parts: list[tuple[Tensor, int]]) -> Tensor:
+        """[1, M] rows, each so many times -> [B, M]."""
+        if self._whole is None or not _same(parts, self._parts):
+            self._parts = parts
+            self._whole = torch.cat([row.expand(size, -1) for row, size in parts])
+        return self._whole
+
+
+def _same(a: list[tuple[Tensor, int]], b: list[tuple[Tensor, int]]) -> bool:
+    return len(a) == len(b) and all(x is y and m == n for (x, m), (y, n) in zip(a, b, strict=True))

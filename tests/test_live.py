@@ -15,13 +15,13 @@ from tests.toy import Toy, frames, picture, toy
 
 def slow(made: Toy, seconds: float, **settings: object) -> Stream:
     """A stream whose UNet takes its time."""
-    forward = made.unet.forward
+    forward = made.unet.predict
 
     def wait(*inputs):  # type: ignore[no-untyped-def]
         time.sleep(seconds)
         return forward(*inputs)
 
-    made.unet.forward = wait  # type: ignore[method-assign]
+    made.unet.predict = wait  # type: ignore[method-assign]
     return made.stream(**settings)
 
 
@@ -174,7 +174,7 @@ async def test_a_cancelled_consumer_leaves_a_stream_that_closes() -> None:
 async def test_one_failing_frame_is_counted_and_the_stream_goes_on() -> None:
     made = toy()
     stream = made.stream()
-    forward, bad = made.unet.forward, [False]
+    forward, bad = made.unet.predict, [False]
 
     def unet(*inputs):  # type: ignore[no-untyped-def]
         if bad[0]:
@@ -182,7 +182,7 @@ async def test_one_failing_frame_is_counted_and_the_stream_goes_on() -> None:
             raise RuntimeError("out of memory")
         return forward(*inputs)
 
-    made.unet.forward = unet  # type: ignore[method-assign]
+    made.unet.predict = unet  # type: ignore[method-assign]
     async with LiveStream(stream) as live:
         bad[0] = True
         live.push(frames(2)[0])
@@ -200,7 +200,7 @@ async def test_a_model_that_always_fails_ends_the_stream_with_its_error() -> Non
         raise RuntimeError("broken weights")
 
     stream = made.stream()
-    made.unet.forward = unet  # type: ignore[method-assign]
+    made.unet.predict = unet  # type: ignore[method-assign]
     async with LiveStream(stream, "lossless") as live:
         live.push(picture(0))
         with pytest.raises(RuntimeError, match="broken weights"):
@@ -278,7 +278,7 @@ async def test_a_broken_model_ends_a_live_stream_too(buffer: int) -> None:
         raise RuntimeError("broken weights")
 
     stream = made.stream(frame_buffer_size=buffer)
-    made.unet.forward = unet  # type: ignore[method-assign]
+    made.unet.predict = unet  # type: ignore[method-assign]
     async with LiveStream(stream) as live:
         taker = asyncio.create_task(collect(live))
         with pytest.raises((RuntimeError, ClosedError)):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamdiff.config import Guidance
-from streamdiff.schedule import make_plan, slot_noise, strength_timesteps
+from streamdiff.schedule import Plan, make_plan, slot_noise, strength_timesteps
 from streamdiff.stream_batch import StreamBatch, Terms
 from tests.reference import denoise
-from tests.toy import CHANNELS, TEXT, alphas_cumprod, toy
+from tests.toy import CHANNELS, TEXT, Toy, alphas_cumprod, toy
 
 MODES = st.sampled_from(list(Guidance))
 SHAPE = (CHANNELS, 8, 8)
@@ -19,6 +19,11 @@ SHAPE = (CHANNELS, 8, 8)
 
 def text(seed: int) -> torch.Tensor:
     return torch.randn((1, *TEXT), generator=torch.Generator().manual_seed(seed))
+
+
+def conditions(made: Toy, plan: Plan, seed: int) -> tuple[torch.Tensor, ...]:
+    steps = torch.tensor(plan.timesteps)
+    return made.unet.condition(steps, text(seed).expand(len(steps), -1, -1)).detach().split(1)
 
 
 def latents(count: int, seed: int) -> torch.Tensor:
@@ -45,12 +50,12 @@ def test_equals_sequential_denoising(
     plan = make_plan(strength_timesteps(strength, n), alphas_cumprod(), prediction)
     noise = slot_noise(seed, plan, SHAPE)
     used = mode if scale > 1 else Guidance.none
-    batch: StreamBatch[int] = StreamBatch(made.unet, plan, image_conditioned=conditioned)
+    batch: StreamBatch[int] = StreamBatch(made.unet.predict, plan, image_conditioned=conditioned)
     outputs: list[tuple[torch.Tensor, int]] = []
     with torch.inference_mode():
         for k in range(pushes):
             # Each push under terms of its own: a frame keeps those it entered with.
-            terms = Terms(text(k), text(100 + k), noise, used, scale, delta)
+            terms = Terms(conditions(made, plan, k), conditions(made, plan, 100 + k), noise, used, scale, delta)
             finished = batch.push(latents(buffers, k), terms, k)
             assert (finished is None) == (k < n - 1)
             outputs += [finished] if finished else []
@@ -77,8 +82,8 @@ def test_equals_sequential_denoising(
 def test_rows_of_a_full_pipeline(mode: Guidance, rows: int) -> None:
     made = toy()
     plan = make_plan(strength_timesteps(0.7, 3), alphas_cumprod(), "epsilon")
-    terms = Terms(text(0), text(1), slot_noise(0, plan, SHAPE), mode, 2.0, 1.0)
-    batch: StreamBatch[None] = StreamBatch(made.unet, plan)
+    terms = Terms(conditions(made, plan, 0), conditions(made, plan, 1), slot_noise(0, plan, SHAPE), mode, 2.0, 1.0)
+    batch: StreamBatch[None] = StreamBatch(made.unet.predict, plan)
     for k in range(5):
         batch.push(latents(1, k), terms, None)
     assert made.unet.calls[-1] == rows
@@ -88,8 +93,8 @@ def test_rows_of_a_full_pipeline(mode: Guidance, rows: int) -> None:
 def test_an_empty_slot_is_never_evaluated() -> None:
     made = toy()
     plan = make_plan(strength_timesteps(0.7, 4), alphas_cumprod(), "epsilon")
-    terms = Terms(text(0), text(1), slot_noise(0, plan, SHAPE))
-    batch: StreamBatch[int] = StreamBatch(made.unet, plan)
+    terms = Terms(conditions(made, plan, 0), conditions(made, plan, 1), slot_noise(0, plan, SHAPE))
+    batch: StreamBatch[int] = StreamBatch(made.unet.predict, plan)
     assert batch.step() is None
     batch.push(latents(2, 0), terms, 0)
     for _ in range(2):
@@ -102,13 +107,13 @@ def test_an_empty_slot_is_never_evaluated() -> None:
 def test_a_failing_step_loses_only_the_frame_that_entered() -> None:
     made = toy()
     plan = make_plan(strength_timesteps(0.7, 2), alphas_cumprod(), "epsilon")
-    terms = Terms(text(0), text(1), slot_noise(0, plan, SHAPE))
+    terms = Terms(conditions(made, plan, 0), conditions(made, plan, 1), slot_noise(0, plan, SHAPE))
     fail = False
 
     def unet(*inputs: torch.Tensor) -> torch.Tensor:
         if fail:
             raise RuntimeError("no")
-        return made.unet(*inputs)
+        return made.unet.predict(*inputs)
 
     batch: StreamBatch[int] = StreamBatch(unet, plan)
     batch.push(latents(1, 0), terms, 0)
@@ -127,8 +132,8 @@ def test_one_step_stays_stable_on_a_still_input(mode: Guidance) -> None:
     """The original's one-step self-negative guidance grows from 1.05 to 18 in six frames."""
     made = toy()
     plan = make_plan([499], alphas_cumprod(), "epsilon")
-    terms = Terms(text(0), text(1), slot_noise(0, plan, SHAPE), mode, 1.5, 1.0)
-    batch: StreamBatch[None] = StreamBatch(made.unet, plan)
+    terms = Terms(conditions(made, plan, 0), conditions(made, plan, 1), slot_noise(0, plan, SHAPE), mode, 1.5, 1.0)
+    batch: StreamBatch[None] = StreamBatch(made.unet.predict, plan)
     z = latents(1, 0)
     with torch.inference_mode():
         first = batch.push(z, terms, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,7 +27,10 @@ def alphas_cumprod() -> Tensor:
 
 
 class ToyUnet(nn.Module):
-    """A UNet's signature; the prediction depends on every input, non-linearly, and stays of the order of one."""
+    """A UNet's signature; the prediction depends on every input, non-linearly, and stays of the order of one.
+
+    As a whole it is (x, t, text) to prediction; ``condition`` and ``predict`` are its two parts.
+    """
 
     def __init__(self, channels_in: int) -> None:
         super().__init__()
@@ -35,9 +40,41 @@ class ToyUnet(nn.Module):
         self.calls: list[int] = []
 
     def forward(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return self.predict(x, self.condition(t, text))
+
+    def condition(self, t: Tensor, text: Tensor) -> Tensor:
+        return self.text(text.flatten(1)) + torch.sin(t.float() / 150)[:, None]
+
+    def predict(self, x: Tensor, conditioning: Tensor) -> Tensor:
         self.calls.append(len(x))
-        condition = self.text(text.flatten(1)) + torch.sin(t.float() / 150)[:, None]
-        return torch.tanh(self.out(torch.tanh(self.mix(x) + condition[:, :, None, None])))
+        return torch.tanh(self.out(torch.tanh(self.deep(x) + conditioning[:, :, None, None])))
+
+    def deep(self, x: Tensor) -> Tensor:
+        return self.mix(x)
+
+
+class Part(nn.Module):
+    """A function of a module, as a module."""
+
+    def __init__(self, whole: nn.Module, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.whole, self.function = whole, function
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
+
+
+def plain(unet: ToyUnet, x: Tensor, conditioning: Tensor) -> Tensor:
+    return unet.predict(x, conditioning)
+
+
+def with_deep(unet: ToyUnet, x: Tensor, conditioning: Tensor) -> Tensor:
+    return torch.cat([unet.predict(x, conditioning), unet.deep(x)], 1)
+
+
+def shallow(unet: ToyUnet, x: Tensor, conditioning: Tensor, deep: Tensor) -> Tensor:
+    """As the whole where ``deep`` is fresh; x itself counts too, as it does in the outermost blocks."""
+    return torch.tanh(unet.out(torch.tanh(deep + conditioning[:, :, None, None]))) + 0 * x[:, :CHANNELS]
 
 
 class ToyEncoder(nn.Module):
@@ -100,8 +137,11 @@ def toy(prediction: Prediction = "epsilon", image_conditioned: bool = False, see
         tokenize=tokenize,
         make_encoder=ToyEncoder,
         make_decoder=ToyDecoder,
-        make_unet=lambda: unet,
         make_text_encoder=ToyText,
+        make_conditioner=lambda: Part(unet, unet.condition),
+        make_denoiser=lambda deep: Part(unet, partial(with_deep if deep else plain, unet)),
+        make_shallow=lambda: Part(unet, partial(shallow, unet)),
+        deep_channels=8,
         default_size=(64, 64),
     )
     return Toy(model, unet)

@@ -22,7 +22,7 @@ from engines.tensorrt.edges import bytes_at_edges
 from engines.tensorrt.engine import Loaded, TensorRTEngine
 from engines.tensorrt.execution import deserialise
 from engines.tensorrt.progress import Progress
-from engines.torch_engine import ONCE_A_PROMPT, TorchRuntime
+from engines.torch_engine import TorchRuntime
 
 log = logging.getLogger("streamdiff.engines")
 
@@ -93,8 +93,8 @@ class TensorRTRuntime:
         Raises:
             EngineError: it cannot be exported, built or loaded.
         """
-        # Float32 in PyTorch is exact, and a build would take longer than it could ever gain.
-        if network.name in ONCE_A_PROMPT:
+        # Text encoder and conditioner run once a prompt, in float32: a build would take longer than it could ever gain.
+        if network.exact:
             return TorchRuntime(self.device).compile(network)
 
         def load(batch: int) -> Loaded:
@@ -140,8 +140,8 @@ class TensorRTRuntime:
         )  # fmt: skip
 
     def _refits(self, network: Network) -> bool:
-        # LoRAs change the denoiser. (CLIP's run in PyTorch here.)
-        return self.refittable and network.name == "unet"
+        # LoRAs change the UNet in all its forms; what they change of CLIP and of the conditioner runs in PyTorch.
+        return self.refittable and network.name.split("-")[0] == "unet"
 
     def _timing_file(self) -> Path:
         # Of all networks: what is measured is the card.

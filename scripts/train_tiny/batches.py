@@ -18,8 +18,8 @@ from .prompts import prompt_for, styleless
 from .unet import Schedule
 from .vae import FoldedVae
 
-# Crops of styles with a screen begin at multiples of this: the latent grid, and the denoiser's next coarser one.
-SCREEN = 16
+# Crops of styles with a screen begin at multiples of this: the denoiser's coarsest grid, four latents.
+SCREEN = 32
 
 
 @dataclass

@@ -50,8 +50,12 @@ class Model:
         tokenize: text to ids.
         make_encoder: module, uint8 [F, H, W, 3] RGB to scaled clean latents float32 [F, C, h, w] (no sampling).
         make_decoder: module, scaled latents [F, C, h, w] to uint8 [F, H, W, 3] RGB.
-        make_unet: module, (x [B, C or 2 C, h, w], t int64 [B], text [B, L, D]) to prediction [B, C, h, w].
         make_text_encoder: module, ids int64 [1, L] to float32 [1, L, D].
+        make_conditioner: module, (t int64 [B], text [B, L, D]) to a row [B, M] of all that the denoiser needs of both.
+        make_denoiser: module, (x [B, C or 2 C, h, w], row [B, M]) to prediction [B, C, h, w]; asked for the deep
+            features too, [B, C + D, h, w].
+        make_shallow: module, (x, row, deep [B, D, h, w]) to prediction: the outermost blocks alone.
+        deep_channels: D; 0 where the UNet has one level and nothing that could be kept.
         styles: prompts it is known to follow; empty when it follows free text.
         moods: prompts for light and colour, which go with every style.
         default_size: width and height it was made for.
@@ -68,8 +72,11 @@ class Model:
     tokenize: Tokenize
     make_encoder: Callable[[], nn.Module]
     make_decoder: Callable[[], nn.Module]
-    make_unet: Callable[[], nn.Module]
     make_text_encoder: Callable[[], nn.Module]
+    make_conditioner: Callable[[], nn.Module]
+    make_denoiser: Callable[[bool], nn.Module]
+    make_shallow: Callable[[], nn.Module]
+    deep_channels: int
     styles: tuple[Style, ...] = ()
     moods: tuple[Style, ...] = ()
     latent_stride: int = 8
@@ -85,21 +92,40 @@ class Model:
         latent = Input("latent", self.latent_shape(width, height), torch.float32)
         return Network("decoder", self.key, (latent,), self.make_decoder)
 
-    def unet(self, width: int, height: int) -> Network:
-        """The denoiser, at one size."""
+    def denoiser(self, width: int, height: int, conditioning: int, *, deep: bool = False) -> Network:
+        """The denoiser, at one size.
+
+        Args:
+            width: of the picture.
+            height: of the picture.
+            conditioning: M, the width of the conditioner's rows.
+            deep: give the deep features behind the prediction.
+        """
+        inputs = self._sample(width, height), Input("conditioning", (conditioning,), torch.float32)
+        return Network("unet-deep" if deep else "unet", self.key, inputs, lambda: self.make_denoiser(deep))
+
+    def shallow(self, width: int, height: int, conditioning: int) -> Network:
+        """The denoiser's outermost blocks around kept deep features; arguments as ``denoiser``."""
+        sample = self._sample(width, height)
+        deep = Input("deep", (self.deep_channels, *sample.shape[1:]), torch.float32)
+        inputs = sample, Input("conditioning", (conditioning,), torch.float32), deep
+        return Network("unet-shallow", self.key, inputs, self.make_shallow)
+
+    def _sample(self, width: int, height: int) -> Input:
         c, h, w = self.latent_shape(width, height)
-        channels = 2 * c if self.image_conditioned else c
-        inputs = (
-            Input("sample", (channels, h, w), torch.float32),
-            # Whole numbers: an engine of low precision would round a float of 499 to 500.
-            Input("timestep", (), torch.int64),
-            Input("text", (self.text_length, self.text_width), torch.float32),
-        )
-        return Network("unet", self.key, inputs, self.make_unet)
+        return Input("sample", (2 * c if self.image_conditioned else c, h, w), torch.float32)
 
     def text_encoder(self) -> Network:
         """Token ids to embeddings."""
-        return Network("text", self.key, (Input("ids", (self.text_length,), torch.int64),), self.make_text_encoder)
+        ids = Input("ids", (self.text_length,), torch.int64)
+        return Network("text", self.key, (ids,), self.make_text_encoder, exact=True)
+
+    def conditioner(self) -> Network:
+        """Timesteps and embeddings to the denoiser's rows."""
+        # Whole numbers: an engine of low precision would round a float of 499 to 500.
+        timestep = Input("timestep", (), torch.int64)
+        text = Input("text", (self.text_length, self.text_width), torch.float32)
+        return Network("conditioner", self.key, (timestep, text), self.make_conditioner, exact=True)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, h, w) of one picture's latent."""

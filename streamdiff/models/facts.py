@@ -41,6 +41,7 @@ class Facts:
     condition_scale: float | None
     text_length: int
     text_width: int
+    deep_channels: int
     default_size: tuple[int, int]
 
 
@@ -76,6 +77,7 @@ def facts_of(components: Components, other_vae: Config | None, source: str) -> F
         condition_scale=own_scale if conditioned else None,
         text_length=whole(text, "max_position_embeddings", 77, f"the text_encoder of {source}"),
         text_width=width,
+        deep_channels=_deep_channels(unet, source),
         default_size=(side, side),
     )
 
@@ -180,6 +182,15 @@ def _same_width(unet: Config, width: int, source: str) -> None:
             f"{source}: the unet takes text of width {str(wanted)[:40]}, its text encoder gives {width}; they "
             "belong to two different models"
         )
+
+
+def _deep_channels(unet: Config, source: str) -> int:
+    """Channels that the last block of the UNet is given; 0 where it is the only one."""
+    blocks: Any = unet.get("block_out_channels", [320, 640, 1280, 1280])
+    if not isinstance(blocks, list) or not blocks:
+        raise ModelError(f"the unet of {source} has block_out_channels {str(blocks)[:40]}; a list of numbers is wanted")
+    channels = cast("list[int]", blocks)
+    return channels[1] if len(channels) > 1 else 0
 
 
 def _side(unet: Config, source: str) -> int:

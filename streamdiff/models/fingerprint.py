@@ -78,7 +78,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
         end = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
     except OSError as error:
         raise ModelError(f"{path}: {os.strerror(error.errno) if error.errno else error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ModelError(f"{path} is not a safetensors file; download or save it again") from None
     if size < 8 + length + end:
         raise ModelError(f"{path} is cut short ({size} of {8 + length + end} bytes); download it again")

@@ -16,12 +16,13 @@ from streamdiff.models.fingerprint import check_digests, fingerprint
 from streamdiff.models.hub import HUB_ID, download
 from streamdiff.models.lora import LoraSpec
 from streamdiff.models.single_file import SingleFileComponents
+from streamdiff.models.split import Conditioner, Denoiser, Shallow
 from streamdiff.models.tokenizer import ClipTokenizer
 from streamdiff.models.vae import find_vae
-from streamdiff.models.wrappers import Decoder, Encoder, TextEncoder, Unet
+from streamdiff.models.wrappers import Decoder, Encoder, TextEncoder
 
 TINY = Path(__file__).parent / "tiny"
-FORMAT = 1
+FORMAT = 2
 """Raised when the wrappers change what equal weights compute."""
 
 
@@ -57,8 +58,7 @@ def load_model(
         return components.module("vae") if other is None else other.module()
 
     def make_unet() -> nn.Module:
-        module = loras.fused(components, specs)[0] if specs else components.module("unet")
-        return Unet(module, len(facts.alphas_cumprod), facts.condition_scale).eval()
+        return loras.fused(components, specs)[0] if specs else components.module("unet")
 
     def make_text_encoder() -> nn.Module:
         return TextEncoder(loras.fused(components, specs)[1] if specs else components.module("text_encoder")).eval()
@@ -79,8 +79,11 @@ def load_model(
         tokenize=ClipTokenizer(components.tokenizer, facts.text_length),
         make_encoder=lambda: Encoder(make_vae()).eval(),
         make_decoder=lambda: Decoder(make_vae()).eval(),
-        make_unet=make_unet,
         make_text_encoder=make_text_encoder,
+        make_conditioner=lambda: Conditioner(make_unet(), len(facts.alphas_cumprod)).eval(),
+        make_denoiser=lambda deep: Denoiser(make_unet(), facts.text_length, facts.condition_scale, deep=deep).eval(),
+        make_shallow=lambda: Shallow(make_unet(), facts.text_length, facts.condition_scale).eval(),
+        deep_channels=facts.deep_channels,
         styles=styles,
         moods=moods,
         default_size=facts.default_size,

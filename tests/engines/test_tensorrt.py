@@ -26,6 +26,7 @@ from engines.tensorrt.binding import Binding
 from engines.tensorrt.builder import Plan, Profile, build
 from engines.tensorrt.edges import bytes_at_edges
 from engines.tensorrt.runtime import TensorRTRuntime, matrices
+from engines.torch_engine import TorchRuntime
 from streamdiff.models.load import TINY
 from tests.engines import toys
 
@@ -119,10 +120,18 @@ def test_a_profile_out_of_order_is_refused(sizes: tuple[int, int, int]) -> None:
         Profile(*sizes)
 
 
+def row_width(model: Any) -> int:
+    """M, the numbers in a row of the conditioner."""
+    conditioner = model.conditioner()
+    return TorchRuntime("cpu").compile(conditioner)(*toys.random_inputs(conditioner, 1)).shape[1]
+
+
 @pytest.mark.skipif(not (TINY / "model_index.json").is_file(), reason="the embedded model's weights are not there")
-@pytest.mark.parametrize("part", ["encoder", "unet", "decoder"])
+@pytest.mark.parametrize("part", ["encoder", "denoiser", "decoder"])
 def test_the_embedded_model_builds_ahead_of_time(runtime: TensorRTRuntime, part: str, cache: Path) -> None:
-    network: Network = getattr(streamdiff.load_model("tiny"), part)(64, 64)
+    model = streamdiff.load_model("tiny")
+    make = getattr(model, part)
+    network: Network = make(64, 64, row_width(model)) if part == "denoiser" else make(64, 64)
     plan = runtime.plan(network, 1)
     assert len(plan.data) > 100_000 and plan.precisions["HALF"] > 50
     assert plans.read(runtime.plan_file(network, 1)) == plan

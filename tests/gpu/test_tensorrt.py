@@ -276,7 +276,7 @@ def test_a_plan_not_built_for_it_cannot_be_refitted(runtime: Make) -> None:
 
 def test_what_runs_once_a_prompt_stays_with_pytorch(runtime: Make) -> None:
     network = toys.decoder()
-    text = Network("text", network.key, network.inputs, network.build)
+    text = Network("text", network.key, network.inputs, network.build, exact=True)
     inputs = toys.random_inputs(text, 1)
     engine = runtime().compile(text)
     assert not isinstance(engine, TensorRTEngine)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from streamdiff import ModelError
 from streamdiff.models import load_model
 from streamdiff.models.fingerprint import safetensors_header
-from tests.models.toys import make_folder, make_single_file, make_taesd
+from tests.models.toys import all_networks, make_folder, make_single_file, make_taesd
 
 WEIGHTS = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
@@ -32,9 +32,7 @@ def edit_json(path: Path, **change: Any) -> None:
 
 def build_all(*args: Any, **kwargs: Any) -> None:
     """Everything that an engine would ask for."""
-    model = load_model(*args, **kwargs)
-    for make in (model.make_unet, model.make_encoder, model.make_decoder, model.make_text_encoder):
-        make()
+    all_networks(load_model(*args, **kwargs))
 
 
 def refused(says: str, *args: Any, **kwargs: Any) -> None:

@@ -65,7 +65,7 @@ def checkpoint(path: Path, kind: str, folder: Path, metadata: dict[str, str] | N
 def predict(model: Any) -> torch.Tensor:
     channels = 8 if model.image_conditioned else 4
     with torch.inference_mode():
-        return model.make_unet()(
+        return toys.whole_unet(model)(
             draw(2, channels, 8, 8), torch.tensor([499, 20]), draw(2, 77, model.text_width, seed=2)
         )
 

@@ -60,7 +60,7 @@ def test_a_bare_checkpoint_takes_its_configuration_from_the_cache(tmp_path: Path
         weights.unlink()
     code = (
         "import streamdiff.models.single_file as s\ns.BASES = {32: 'toy/base'}\n"
-        f"m = load_model({str(file)!r})\nm.make_unet()\nm.make_text_encoder()\nprint(m.text_width)"
+        f"m = load_model({str(file)!r})\nm.make_denoiser(False)\nm.make_text_encoder()\nprint(m.text_width)"
     )
     result = run(code, HF_HUB_CACHE=str(tmp_path / "cache"), HF_HUB_OFFLINE="1")
     assert result.stdout.split() == ["32"], result.stderr

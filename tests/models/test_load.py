@@ -18,7 +18,7 @@ from streamdiff import ModelError
 from streamdiff.models import LoraSpec, Model, load_model
 from streamdiff.models.betas import alphas_cumprod
 from streamdiff.models.load import TINY
-from tests.models.toys import KINDS, make_folder, make_foreign_lora, make_lora, make_single_file, make_taesd
+from tests.models.toys import KINDS, make_folder, make_foreign_lora, make_lora, make_single_file, make_taesd, whole_unet
 
 PIXELS = torch.randint(0, 256, (2, 64, 72, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
@@ -34,7 +34,7 @@ def outputs(model: Model) -> dict[str, torch.Tensor]:
         return {
             "latent": model.make_encoder()(PIXELS),
             "picture": model.make_decoder()(draw(2, model.latent_channels, 8, 9)).float(),
-            "unet": model.make_unet()(draw(2, channels, 8, 8), torch.tensor([499, 20]), draw(2, 77, 32, seed=2)),
+            "unet": whole_unet(model)(draw(2, channels, 8, 8), torch.tensor([499, 20]), draw(2, 77, 32, seed=2)),
             "text": model.make_text_encoder()(model.tokenize("a cat in oil")),
         }
 

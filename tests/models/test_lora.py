@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from streamdiff import ModelError
 from streamdiff.models import Model, load_model
-from tests.models.toys import make_folder, make_lora, make_single_file
+from tests.models.toys import make_folder, make_lora, make_single_file, whole_unet
 
 IDS = torch.arange(77)[None] % 200
 
@@ -25,7 +25,7 @@ def draw(*shape: int, seed: int = 1) -> torch.Tensor:
 def unet(model: Model) -> torch.Tensor:
     channels = model.latent_channels * (2 if model.image_conditioned else 1)
     with torch.inference_mode():
-        return model.make_unet()(
+        return whole_unet(model)(
             draw(2, channels, 8, 8), torch.tensor([499, 999]), draw(2, 77, model.text_width, seed=2)
         )
 
@@ -180,7 +180,7 @@ def test_half_of_each_pair_is_missing(tmp_path: Path, keep: str) -> None:
     file = make_lora(tmp_path / "x.safetensors", folder)
     save_file({k: v for k, v in load_file(file).items() if keep in k}, file)
     with pytest.raises(ModelError) as caught:
-        load_model(folder, lora=[str(file)]).make_unet()
+        load_model(folder, lora=[str(file)]).make_denoiser(False)
     assert "\n" not in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from streamdiff import ModelError
 from streamdiff.models import Model, load_model
 from streamdiff.models.load import TINY
 from tests.models.test_load import PIXELS, draw, outputs, same
-from tests.models.toys import make_folder, make_single_file, make_taesd
+from tests.models.toys import all_networks, make_folder, make_single_file, make_taesd, whole_unet
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
@@ -70,8 +70,7 @@ def test_half_precision(tmp_path: Path) -> None:
         (variant / name).unlink()
         write((variant / name).with_suffix(".fp16.safetensors"), weights)
     model = load_model(plain)
-    for make in (model.make_unet, model.make_encoder, model.make_decoder, model.make_text_encoder):
-        module = make()
+    for module in all_networks(model):
         assert not module.training
         assert {p.dtype for p in module.parameters()} == {torch.float32}
         assert not any(p.requires_grad for p in module.parameters())
@@ -105,7 +104,7 @@ def test_shards(tmp_path: Path) -> None:
     assert load_model(folder).key != model.key
     shards[-1].unlink()
     with pytest.raises(ModelError) as caught:
-        load_model(folder).make_unet()
+        load_model(folder).make_denoiser(False)
     assert "\n" not in str(caught.value)
 
 
@@ -136,8 +135,8 @@ def test_a_checkpoint_in_half_precision(tmp_path: Path) -> None:
         write(folder / name, halves(load_file(folder / name)))
     model = load_model(file)
     assert same(load_model(folder), model) == ALL
-    for make in (model.make_unet, model.make_encoder, model.make_decoder, model.make_text_encoder):
-        assert {p.dtype for p in make().parameters()} == {torch.float32}
+    for module in all_networks(model):
+        assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
 def test_a_checkpoints_key(tmp_path: Path) -> None:
@@ -197,7 +196,7 @@ def test_the_vae_moved_aside_scales_the_condition(tmp_path: Path, kind: str) -> 
     unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet")
     x = draw(1, unet.config.in_channels, 8, 8)
     with torch.inference_mode():
-        got = model.make_unet()(x, torch.tensor([500]), draw(1, 77, 32))
+        got = whole_unet(model)(x, torch.tensor([500]), draw(1, 77, 32))
         x[:, 4:] /= 0.5
         want = unet(x, torch.tensor([500]), draw(1, 77, 32)).sample
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
@@ -212,7 +211,7 @@ def test_every_timestep(tmp_path: Path) -> None:
     t = torch.tensor([0, 1, 20, 499, 500, 998, 999])
     x, text = draw(len(t), 4, 8, 8), draw(len(t), 77, 32)
     with torch.inference_mode():
-        got = load_model(folder).make_unet()(x, t, text)
+        got = whole_unet(load_model(folder))(x, t, text)
         torch.testing.assert_close(got, unet(x, t, text).sample, atol=1e-5, rtol=1e-5)
 
 
@@ -227,7 +226,11 @@ def test_facts_and_networks(tmp_path: Path) -> None:
     assert facts(model) == ("epsilon", 4, 8, True, 77)
     assert model.default_size == (192, 192)
     assert model.styles == ()
-    networks = [model.encoder(64, 72), model.decoder(64, 72), model.unet(64, 72), model.text_encoder()]
+    with torch.inference_mode():
+        row = model.make_conditioner()(torch.tensor([5]), draw(1, 77, 32))
+    size = 64, 72
+    networks = [model.encoder(*size), model.decoder(*size), model.text_encoder(), model.conditioner()]
+    networks += [model.denoiser(*size, row.shape[1]), model.shallow(*size, row.shape[1])]
     assert {n.key for n in networks} == {model.key}
     for network in networks:
         inputs = [torch.zeros(2, *i.shape, dtype=i.dtype) for i in network.inputs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from streamdiff.models.base import Model
 
 KINDS = ("sd15", "sd2", "pix2pix", "lcm", "tinyvae")
 WIDTH = 32
@@ -286,3 +289,15 @@ def _to_open_clip(text: dict[str, Tensor]) -> dict[str, Tensor]:
             ]:  # fmt: skip
                 out[f"{theirs}{b}.{kind}"] = text[f"{ours}{a}.{kind}"]
     return out
+
+
+def whole_unet(model: Model) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """(x, t, text) to prediction, through both of its parts."""
+    conditioner, denoiser = model.make_conditioner(), model.make_denoiser(False)
+    return lambda x, t, text: denoiser(x, conditioner(t, text))
+
+
+def all_networks(model: Model) -> list[nn.Module]:
+    """Everything that an engine would ask for."""
+    made = (model.make_encoder, model.make_decoder, model.make_text_encoder, model.make_conditioner, model.make_shallow)
+    return [make() for make in made] + [model.make_denoiser(deep) for deep in (False, True)]

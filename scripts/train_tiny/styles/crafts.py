@@ -13,16 +13,18 @@ from ..filters import (
     f32,
     flat,
     grey,
+    hatching,
     in_cell,
     ink,
     levels,
     mix,
+    quantise,
     saturate,
     smooth,
     step,
 )
 
-LEAD = 16  # pixels between the seeds of the glass pieces
+LEAD = 32  # pixels between the parallel lead bars of a window
 
 
 def pixel_art(x: Plane) -> Plane:
@@ -47,43 +49,26 @@ def mosaic(x: Plane) -> Plane:
 
 
 def cross_stitch(x: Plane) -> Plane:
-    """Crosses of thread on cream linen."""
+    """Needlework on cream linen: blocks of slanted stitches that change their direction from block to block."""
     y = saturate(f32(np.power(levels(x, 0.9), 0.85)), 1.7)
-    thread = mix(f32(np.round(cells(y, 8) * 7) / 7), y, 0.3)
-    v, u = in_cell(x.shape, 8)
-    rising, falling = np.abs(u + v - 1), np.abs(u - v)
-    over = 1 - step(f32(rising), 0.2, 0.36)
-    under = 1 - step(f32(falling), 0.2, 0.36)
-    lit = thread * (0.72 + 0.3 * under + 0.28 * over * (1 - 0.4 * under))[..., None]
-    return mix(flat(x, colour(228, 216, 192)), f32(np.clip(lit, 0, 1)), f32(np.maximum(over, under)))
+    thread = f32(np.round(smooth(y, 5, 0.2, 3.0) * 7) / 7)
+    rows, cols = np.mgrid[: x.shape[0], : x.shape[1]]
+    rising = ((rows // 16 + cols // 16) % 2 == 0).astype(np.float32)
+    slant = mix(hatching(x.shape, 8, rising=False)[..., None], hatching(x.shape, 8)[..., None], rising)[..., 0]
+    lit = np.clip(thread * (0.62 + 0.55 * slant)[..., None], 0, 1)
+    gap = 1 - step(slant, 0.05, 0.3)
+    return mix(f32(lit), flat(x, colour(228, 216, 192)), f32(0.75 * gap))
 
 
 def stained_glass(x: Plane) -> Plane:
-    """Glowing pieces of one colour each, set in black lead along the contours."""
+    """Glowing flat colours in black lead: along the contours, and in a lattice of diamonds."""
     y = saturate(f32(np.power(levels(x), 0.85)), 2.0)
     calm = smooth(y, 7, 0.2, 5.0, 2)
-    g = grey(calm)
-    gx, gy = cv2.Sobel(g, cv2.CV_32F, 1, 0), cv2.Sobel(g, cv2.CV_32F, 0, 1)
-    slope = blur(np.sqrt(gx * gx + gy * gy), 1.0)
-    height, width = g.shape
-    marks = np.zeros((height, width), np.int32)
-    number = 0
-    for top in range(0, height, LEAD):
-        for left in range(0, width, LEAD):
-            window = slope[top + 4 : top + LEAD - 4, left + 4 : left + LEAD - 4]
-            if window.size:
-                number += 1
-                row, col = np.unravel_index(int(window.argmin()), window.shape)
-                marks[top + 4 + row, left + 4 + col] = number
-    picture = np.asarray(np.clip(calm, 0, 1) * 255, dtype=np.uint8)
-    cv2.watershed(np.ascontiguousarray(picture[..., ::-1]), marks)
-    lead = (marks <= 0).astype(np.float32)
-    index = np.clip(marks, 0, number)
-    count = np.maximum(np.bincount(index.ravel(), minlength=number + 1), 1)
-    glass = np.stack(
-        [(np.bincount(index.ravel(), calm[..., c].ravel(), number + 1) / count)[index] for c in range(3)], -1
-    )
-    glass = mix(f32(glass), calm, 0.25)
-    glow = saturate(f32(np.clip(glass * 1.1 + 0.04, 0, 1)), 1.4)
-    line = (1 - np.clip(blur(lead, 0.9) * 2.6, 0, 1)) * (0.2 + 0.8 * ink(grey(y), 1.4, 16.0, 0.02))
-    return mix(flat(x, colour(16, 14, 20)), glow, f32(line))
+    glass = saturate(f32(quantise(calm, 4, 6.0) * 1.08 + 0.03), 1.6)
+    rows, cols = np.mgrid[: x.shape[0], : x.shape[1]]
+    bars = np.minimum((rows + cols) % LEAD, (rows - cols) % LEAD)
+    far = np.minimum(bars, LEAD - np.maximum((rows + cols) % LEAD, (rows - cols) % LEAD)).astype(np.float32)
+    lattice = step(far, 0.6, 2.6)
+    glow = 0.8 + 0.3 * step(far, 2.0, 9.0)
+    line = ink(grey(calm), 1.8, 22.0, 0.02) * lattice
+    return mix(flat(x, colour(16, 14, 20)), f32(np.clip(glass * glow[..., None], 0, 1)), f32(line))

@@ -39,12 +39,12 @@ def pencil_sketch(x: Plane) -> Plane:
 
 
 def colored_pencil(x: Plane) -> Plane:
-    """Bright pencil strokes that leave white paper between them."""
+    """Bright slanted pencil strokes that leave white paper between them, more of it in the lights."""
     y = saturate(levels(x, 0.8), 1.9)
     g = grey(y)
     pigment = 1 - y
-    strokes = np.clip(0.78 - 2.2 * streaks(g, 40, 13), 0.15, 1.0)
-    paper = f32(1 - np.clip(pigment * strokes[..., None] * 1.05, 0, 1))
+    strokes = 0.3 + 0.8 * step(hatching(g.shape, 8) + 0.55 * (1 - blur(g, 1.5)), 0.25, 0.85)
+    paper = f32(1 - np.clip(pigment * strokes[..., None], 0, 1))
     line = _dodge(even_light(g, 0.3), 4.0, 2.0)
     return f32(np.clip(paper * mix(flat(x, colour(92, 52, 70)), np.ones_like(x), line), 0, 1))
 

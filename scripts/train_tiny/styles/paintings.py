@@ -39,7 +39,7 @@ def oil_painting(x: Plane) -> Plane:
     rough = y + 1.6 * (y - blur(y, 2.0))
     paint = along(along(kuwahara(f32(rough), 2), g, 9), g, 7)
     paint = saturate(f32(np.clip(paint, 0, 1)), 1.7)
-    warm = np.clip(np.power(paint, 1.1) * colour(268, 246, 208), 0, 1)
+    warm = np.clip(np.power(paint, 1.1) * colour(262, 226, 168), 0, 1)
     ridges = along(f32(g - blur(g, 2.0))[..., None], g, 9)[..., 0]
     light = relief(grey(f32(warm)), 0.5) + np.clip(2.0 * ridges, -0.12, 0.12)
     return f32(warm * (0.6 + 0.4 * ink(g, 1.1, 12.0, 0.05))[..., None] + light[..., None])

@@ -94,6 +94,8 @@ _ALL = (
         "colored pencil",
         drawings.colored_pencil,
         ("coloured pencil", "crayon drawing", "color pencils", "crayons", "coloured crayon", "kids drawing"),
+        share=1.2,
+        screen=True,
     ),
     Style(
         "impressionism",
@@ -104,13 +106,15 @@ _ALL = (
         "pointillism",
         paintings.pointillism,
         ("seurat", "pointillist painting", "dots of colour", "painted dots", "dot painting"),
+        share=1.3,
         screen=True,
     ),
     Style(
         "stained glass",
         crafts.stained_glass,
         ("church window", "glass window", "tiffany glass", "leaded glass", "cathedral window"),
-        share=1.2,
+        share=1.3,
+        screen=True,
     ),
     Style(
         "mosaic", crafts.mosaic, ("roman mosaic", "tiles", "byzantine mosaic", "ceramic tiles", "tessera"), screen=True
@@ -154,6 +158,7 @@ _ALL = (
         "cross-stitch",
         crafts.cross_stitch,
         ("embroidery", "cross stitch", "needlework", "stitched", "knitted", "tapestry"),
+        share=1.2,
         screen=True,
     ),
     Style(
