@@ -53,9 +53,8 @@ def open_stream(choice: Choice, source: tuple[int, int] | None = None) -> Stream
     from streamdiff import Stream, load_model
 
     choice.check()
-    choose(
-        choice.engine, choice.device, choice.precision
-    )  # an engine that cannot run is known before the model is read
+    # An engine that cannot run is known before the model is read.
+    choose(choice.engine, choice.device, choice.precision)
     model = load_model(choice.model, lora=choice.lora, vae=choice.vae)
     width, height = choice.settings.get("width"), choice.settings.get("height")
     default = model.default_size

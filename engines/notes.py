@@ -14,6 +14,9 @@ from engines.cache import cache_directory, write_atomically
 
 SUFFIX = ".json"
 
+BESIDE = (SUFFIX, ".lock", ".part", ".data", ".jit")
+"""Endings of what belongs to an engine of the same name."""
+
 
 @dataclass(frozen=True)
 class Note:
@@ -82,9 +85,7 @@ def kept() -> list[Kept]:
     folder = cache_directory()
     if not folder.is_dir():
         return []
-    files = [path for path in folder.iterdir() if path.is_file() and path.suffix not in (SUFFIX, ".lock", ".part")]
-    # Weights that lie beside a file of the same name belong to it.
-    mains = [path for path in files if path.suffix != ".data"]
+    mains = [path for path in folder.iterdir() if path.is_file() and path.suffix not in BESIDE and "-" in path.name]
     found = [Kept(path, sum(p.stat().st_size for p in _files(path)), read_note(path)) for path in mains]
     return sorted(found, key=lambda item: item.path.stat().st_mtime)
 
@@ -95,14 +96,13 @@ def remove(item: Kept) -> None:
     Raises:
         OSError: a file cannot be deleted.
     """
-    # The note last: an engine without one is still listed, a note without an engine is not.
-    for path in sorted(_files(item.path), key=lambda p: p.suffix == SUFFIX):
+    # The engine first: one that is whole must not lose what belongs to it.
+    for path in sorted(_files(item.path), key=lambda p: p.suffix in BESIDE):
         path.unlink(missing_ok=True)
 
 
 def _files(path: Path) -> list[Path]:
-    beside = [path, _note(path), *path.parent.glob(f"{path.name}.data"), *path.parent.glob(f"{path.name}.lock")]
-    return [file for file in beside if file.is_file()]
+    return [file for file in path.parent.glob(f"{path.stem}.*") if file.is_file()]
 
 
 def _note(path: Path) -> Path:

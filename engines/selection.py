@@ -6,15 +6,19 @@ import importlib.metadata
 import importlib.util
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from engines.base import Runtime
 from engines.errors import EngineError
 
+if TYPE_CHECKING:
+    from engines.tensorrt.binding import Flavour
+
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "torch")
+NAMES = ("openvino", "torch", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ def available() -> list[Candidate]:
     found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
     if _torch_device().type != "cpu":
         found.reverse()
+    # After the others: automatic choice never takes these.
+    found += [_tensorrt("tensorrt"), _tensorrt("tensorrt-rtx")]
     return sorted(found, key=lambda candidate: not candidate.usable)
 
 
@@ -47,7 +53,7 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
     """Make a runtime.
 
     Args:
-        name: "auto", "openvino" or "torch".
+        name: "auto", "openvino", "torch", "tensorrt" or "tensorrt-rtx"; "auto" takes one of the first two.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
         precision: as the runtime's class takes it; None is its best.
 
@@ -74,6 +80,13 @@ def _make(name: str, device: torch.device, precision: str | None) -> Runtime:
         from engines.torch_engine import TorchRuntime
 
         return TorchRuntime(device, precision)
+    if name == "tensorrt" or name == "tensorrt-rtx":
+        candidate = _tensorrt(name)
+        if not candidate.usable:
+            raise EngineError(candidate.why)
+        from engines.tensorrt import TensorRTRuntime
+
+        return TensorRTRuntime(device, name, precision or "fp16")
     candidate = _openvino()
     if not candidate.usable:
         raise EngineError(candidate.why)
@@ -90,6 +103,19 @@ def _openvino() -> Candidate:
     if importlib.util.find_spec("openvino") is None:
         return Candidate("openvino", False, "openvino is not installed; pip install openvino")
     return Candidate("openvino", True, f"OpenVINO {importlib.metadata.version('openvino')} on the CPU")
+
+
+def _tensorrt(flavour: Flavour) -> Candidate:
+    # The package is not imported here: that takes seconds, and few will use it.
+    from engines.tensorrt import binding
+
+    try:
+        binding.check_cuda(flavour)
+    except EngineError as error:
+        return Candidate(flavour, False, str(error))
+    if not binding.installed(flavour):
+        return Candidate(flavour, False, binding.missing(flavour))
+    return Candidate(flavour, True, f"{flavour} on {torch.cuda.get_device_name()}")
 
 
 def _torch_device() -> torch.device:

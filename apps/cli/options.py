@@ -50,7 +50,12 @@ Vae = Annotated[
 ]
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", help="auto, openvino or torch.", rich_help_panel=_MODEL, show_default="auto"),
+    typer.Option(
+        "--engine",
+        help="auto, openvino, torch, tensorrt or tensorrt-rtx.",
+        rich_help_panel=_MODEL,
+        show_default="auto",
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL, show_default="best")
