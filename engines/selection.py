@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engines import compiled
 from engines.base import Runtime
 from engines.errors import EngineError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "torch", "tensorrt", "tensorrt-rtx")
+NAMES = ("openvino", "cuda", "torch", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Candidate:
 
 def available() -> list[Candidate]:
     """All runtimes this version knows, the preferred one for this machine first."""
-    found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
+    found = [_openvino(), _torch(), _cuda()]
     if _torch_device().type != "cpu":
         found.reverse()
     # After the others: automatic choice never takes these.
@@ -53,7 +54,7 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
     """Make a runtime.
 
     Args:
-        name: "auto", "openvino", "torch", "tensorrt" or "tensorrt-rtx"; "auto" takes one of the first two.
+        name: "auto", "openvino", "cuda", "torch", "tensorrt" or "tensorrt-rtx"; "auto" takes one of the first three.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
         precision: as the runtime's class takes it; None is its best.
 
@@ -65,9 +66,11 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
     # Forced on a machine with a GPU, OpenVINO still means the CPU.
     wanted = _device("cpu" if name == "openvino" and device is None else device)
     if name == "auto":
-        name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
-        if wanted.type == "cpu" and name == "torch":
-            log.warning("using the slower torch engine: %s", _openvino().why)
+        best = {"cpu": _openvino, "cuda": _cuda}.get(wanted.type, _torch)()
+        if not best.usable:
+            log.warning("using the slower torch engine: %s", best.why)
+            best = _torch()
+        name = best.name
     runtime = _make(name, wanted, precision)
     if runtime.description not in _said:
         _said.add(runtime.description)
@@ -80,6 +83,10 @@ def _make(name: str, device: torch.device, precision: str | None) -> Runtime:
         from engines.torch_engine import TorchRuntime
 
         return TorchRuntime(device, precision)
+    if name == "cuda":
+        from engines.cuda_engine import CudaRuntime
+
+        return CudaRuntime(device, precision)
     if name == "tensorrt" or name == "tensorrt-rtx":
         candidate = _tensorrt(name)
         if not candidate.usable:
@@ -103,6 +110,18 @@ def _openvino() -> Candidate:
     if importlib.util.find_spec("openvino") is None:
         return Candidate("openvino", False, "openvino is not installed; pip install openvino")
     return Candidate("openvino", True, f"OpenVINO {importlib.metadata.version('openvino')} on the CPU")
+
+
+def _torch() -> Candidate:
+    return Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")
+
+
+def _cuda() -> Candidate:
+    lacking = compiled.missing()
+    if lacking is not None:
+        return Candidate("cuda", False, lacking)
+    name = torch.cuda.get_device_name()
+    return Candidate("cuda", True, f"PyTorch {torch.__version__}, compiled, on {name}")
 
 
 def _tensorrt(flavour: Flavour) -> Candidate:
