@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.base import Network
-from engines.errors import EngineError
+from engines.errors import EngineError, last_line
 from engines.folding import fold
 
 log = logging.getLogger("streamdiff.engines")
@@ -72,7 +72,9 @@ def export_onnx(
     except OSError:
         raise
     except Exception as error:
-        raise EngineError(f"the {network.name} cannot be written as ONNX ({_last_line(error)})") from error
+        raise EngineError(
+            f"the {network.name} cannot be written as ONNX ({last_line(error)}); --engine torch runs it without"
+        ) from error
     log.info("exported the %s in %.1f s", network.name, time.monotonic() - started)
 
 
@@ -210,8 +212,3 @@ def _quiet() -> Generator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

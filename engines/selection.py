@@ -11,10 +11,11 @@ import torch
 
 from engines.base import Runtime
 from engines.errors import EngineError
+from engines.export import require
 
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "torch")
+NAMES = ("openvino", "torch", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ def available() -> list[Candidate]:
     found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
     if _torch_device().type != "cpu":
         found.reverse()
+    # Only where it is asked for: openvino is faster on the CPU, and torch needs no graph elsewhere.
+    found.append(_onnxruntime())
     return sorted(found, key=lambda candidate: not candidate.usable)
 
 
@@ -47,7 +50,7 @@ def choose(name: str = "auto", device: str | None = None) -> Runtime:
     """Make a runtime.
 
     Args:
-        name: "auto", "openvino" or "torch".
+        name: "auto", or one of ``NAMES``.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
 
     Raises:
@@ -61,14 +64,19 @@ def choose(name: str = "auto", device: str | None = None) -> Runtime:
         name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
         if wanted.type == "cpu" and name == "torch":
             log.warning("using the slower torch engine: %s", _openvino().why)
-    runtime = _make(name, wanted)
+    runtime = _make(name, wanted, device is None)
     if runtime.description not in _said:
         _said.add(runtime.description)
         log.info("engine: %s", runtime.description)
     return runtime
 
 
-def _make(name: str, device: torch.device) -> Runtime:
+def _make(name: str, device: torch.device, best: bool) -> Runtime:
+    if name == "onnxruntime":
+        from engines.onnxruntime_engine import OnnxRuntime
+
+        # What is best is its own matter: it may have DirectML, which torch knows nothing of, or lack CUDA.
+        return OnnxRuntime(None if best else device)
     if name == "torch":
         from engines.torch_engine import TorchRuntime
 
@@ -89,6 +97,16 @@ def _openvino() -> Candidate:
     if importlib.util.find_spec("openvino") is None:
         return Candidate("openvino", False, "openvino is not installed; pip install openvino")
     return Candidate("openvino", True, f"OpenVINO {importlib.metadata.version('openvino')} on the CPU")
+
+
+def _onnxruntime() -> Candidate:
+    try:
+        require("onnxruntime", "onnx", "onnxscript")
+    except EngineError as error:
+        return Candidate("onnxruntime", False, str(error))
+    from engines.onnxruntime_engine import providers
+
+    return Candidate("onnxruntime", True, f"ONNX Runtime with {', '.join(providers())}")
 
 
 def _torch_device() -> torch.device:

@@ -69,16 +69,16 @@ def distinct(module: nn.Module) -> nn.Module:
     return module
 
 
-def _network(name: str, inputs: tuple[Input, ...], make: type[nn.Module], *args: str) -> Network:
+def _network(name: str, inputs: tuple[Input, ...], make: type[nn.Module], *args: str, seed: int = 0) -> Network:
     def build() -> nn.Module:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return distinct(make(*args)).eval()
 
-    return Network(name, f"toy {name}", inputs, build)
+    return Network(name, f"toy {name} {seed}", inputs, build)
 
 
-def small() -> Network:
-    return _network("small", (PICTURE, Input("t", (), torch.int64)), Small)
+def small(seed: int = 0) -> Network:
+    return _network("small", (PICTURE, Input("t", (), torch.int64)), Small, seed=seed)
 
 
 def unet() -> Network:
