@@ -18,7 +18,7 @@ class Choice:
     """What runs, and how.
 
     Attributes:
-        model, vae, engine, device, lora: as ``Stream.from_pretrained`` takes them.
+        model, vae, engine, device, precision, lora: as ``Stream.from_pretrained`` takes them.
         settings: fields of StreamConfig; only those that were given.
     """
 
@@ -26,6 +26,7 @@ class Choice:
     vae: str | None = None
     engine: str = "auto"
     device: str | None = None
+    precision: str | None = None
     lora: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -52,10 +53,13 @@ def open_stream(choice: Choice, source: tuple[int, int] | None = None) -> Stream
     from streamdiff import Stream, load_model
 
     choice.check()
-    choose(choice.engine, choice.device)  # an engine that cannot run is known before the model is read
+    # An engine that cannot run is known before the model is read.
+    choose(choice.engine, choice.device, choice.precision)
     model = load_model(choice.model, lora=choice.lora, vae=choice.vae)
     width, height = choice.settings.get("width"), choice.settings.get("height")
     default = model.default_size
     size = fit_size(source or default, default[0] * default[1], width, height)
     settings = {**choice.settings, "width": size[0], "height": size[1]}
-    return Stream.from_pretrained(model, engine=choice.engine, device=choice.device, **settings)
+    return Stream.from_pretrained(
+        model, engine=choice.engine, device=choice.device, precision=choice.precision, **settings
+    )

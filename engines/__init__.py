@@ -2,6 +2,7 @@
 
 from engines.base import Engine, Input, Network, Runtime
 from engines.errors import EngineError
+from engines.no_telemetry import no_telemetry
 from engines.pool import shared_engine
 from engines.selection import Candidate, available, choose
 
@@ -16,3 +17,5 @@ __all__ = [
     "choose",
     "shared_engine",
 ]
+
+no_telemetry()  # before anything here imports a package that would

@@ -36,6 +36,7 @@ class Network:
         build: makes the module, in eval mode, fp32, on the CPU. Called once at most for each compile. It takes the
             inputs in order, each [batch, *shape], and returns one tensor whose first axis is the batch. Calls do not
             overlap: a module may keep something while it runs.
+        model: as the user named it, for lists of what was built.
         exact: it runs once a prompt and not for each frame, so that float32 is worth more than speed.
     """
 
@@ -43,6 +44,7 @@ class Network:
     key: str
     inputs: tuple[Input, ...]
     build: Callable[[], nn.Module]
+    model: str = ""
     exact: bool = False
 
 

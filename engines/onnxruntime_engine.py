@@ -26,6 +26,7 @@ from engines import export
 from engines.base import Engine, Input, Network
 from engines.cache import cache_file, can_keep
 from engines.errors import EngineError, last_line
+from engines.notes import Note, write_note
 
 log = logging.getLogger("streamdiff.engines")
 
@@ -133,7 +134,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, device: torch.device | str | None = None, precision: export.Precision | None = None) -> None:
+    def __init__(self, device: torch.device | str | None = None, precision: str | None = None) -> None:
         """Prepare the runtime.
 
         Args:
@@ -142,8 +143,10 @@ class OnnxRuntime:
             precision: "fp32" or "fp16"; None takes fp16 on CUDA and DirectML.
 
         Raises:
-            EngineError: packages are missing, or the device cannot be used.
+            EngineError: packages are missing, the device cannot be used, or another precision.
         """
+        if precision not in (None, "fp32", "fp16"):
+            raise EngineError(f"precision {precision!r}: onnxruntime runs fp32, fp16")
         export.require("onnxruntime", "onnx", "onnxscript")
         import onnxruntime
 
@@ -196,13 +199,16 @@ class OnnxRuntime:
             except OSError as error:
                 raise EngineError(f"the {network.name} cannot be kept in {place.parent} ({error.strerror})") from error
             try:
-                return self._session(place)
+                session = self._session(place)
             except EngineError:
                 raise
             except Exception as error:
                 raise EngineError(
                     f"ONNX Runtime cannot run the {network.name} ({last_line(error)}); --engine torch runs it without"
                 ) from error
+            if place == path:
+                write_note(path, Note.of(network, self.name, precision))
+            return session
 
     def _session(self, path: Path) -> Any:
         ort = self._onnxruntime

@@ -1,4 +1,4 @@
-"""OpenVINO: the engine of the CPU. Static shapes, bf16 where the CPU has it, compiled graphs kept on disk.
+"""OpenVINO: the engine of the CPU. Static shapes, bf16 where the CPU has it, int8 where built, graphs kept on disk.
 
 Measured: the rows of a batch cost linearly on a CPU, so one graph of batch 1 run row by row is as fast as a larger one,
 and no change of steps, guidance or buffer size ever compiles anything.
@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +28,12 @@ from engines.base import Engine, Network
 from engines.cache import cache_file, write_atomically
 from engines.errors import EngineError
 from engines.folding import fold
+from engines.notes import Note, read_note, write_note
+from engines.quantisation import Sample, quantised
 
 log = logging.getLogger("streamdiff.engines")
 
-FORMAT = 1
+FORMAT = 2
 """Raised when this file or the folding changes what a cached graph computes."""
 
 
@@ -71,69 +74,145 @@ class OpenVINORuntime:
         """Prepare the runtime.
 
         Args:
-            precision: "bf16" or "f32"; None takes bf16 where the CPU has it.
+            precision: "fp32"; "bf16"; "int8", for which ``streamdiff build`` must have made the graphs; or None: int8
+                where it has been built and found good, else bf16 where the CPU has it, else fp32.
 
         Raises:
             EngineError: a precision this CPU lacks.
         """
         self.device = torch.device("cpu")
         fast = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision not in (None, "bf16", "f32") or (precision == "bf16" and not fast):
-            raise EngineError(f"precision {precision!r}: this CPU runs f32{' and bf16' if fast else ' only'}")
-        self.precision = precision or ("bf16" if fast else "f32")
+        known = ["fp32", *(["bf16"] if fast else []), "int8"]
+        if precision not in (None, *known):
+            raise EngineError(f"precision {precision!r}: openvino on this CPU runs {', '.join(known)}")
+        self.precision = precision
+        self._full = "bf16" if fast and precision != "fp32" else "fp32"
 
     @property
     def description(self) -> str:
         """Version, precision and the CPU's name."""
-        cpu = str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
-        return f"openvino {ov.get_version().split('-')[0]}, {self.precision}, {cpu}"
+        return f"openvino {_version()}, {self.precision or f'{self._full} or built int8'}, {_cpu()}"
 
     def compile(self, network: Network) -> Engine:
         """Load the graph from the cache, or convert, compile and keep it.
 
         Raises:
-            EngineError: the conversion or compilation failed.
+            EngineError: the conversion or compilation failed, or int8 is asked for and was never built.
         """
-        precision = "f32" if network.exact else self.precision
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        eight = self.precision == "int8" and not network.exact
+        path = self._path(network, "int8")
+        note = None if self.precision not in (None, "int8") or network.exact else read_note(path)
+        if eight or (note is not None and note.chosen):
+            compiled = self._load(path, self._full)
+            if compiled is not None:
+                return OpenVINOEngine(compiled)
+            if eight:
+                raise EngineError(
+                    f"int8: the {network.name} of this model has not been built at this size; run: streamdiff build"
+                )
+        precision = "fp32" if network.exact else self._full
+        path = self._path(network, precision)
+        compiled = self._load(path, precision)
+        if compiled is None:
+            started = time.monotonic()
+            with _built(network) as graph:
+                compiled = _compiled(network, graph, precision)
+            self._keep(path, compiled, Note.of(network, self.name, precision))
+            log.info("built the %s in %.1f s", network.name, time.monotonic() - started)
+        return OpenVINOEngine(compiled)
+
+    def quantise(self, network: Network, samples: Sequence[Sample]) -> None:
+        """Build a network in int8 and keep it; it is not chosen by itself until ``choose_int8`` says so.
+
+        Args:
+            network: not an exact one.
+            samples: rows of its inputs, as many as are to be run.
+
+        Raises:
+            EngineError: it failed.
+        """
+        with _built(network) as graph:
+            compiled = _compiled(network, quantised(graph, samples), self._full)
+        self._keep(self._path(network, "int8"), compiled, Note.of(network, self.name, "int8", chosen=False))
+
+    def int8_note(self, network: Network) -> Note | None:
+        """What is known of a network's int8 graph; None where it has not been built."""
+        path = self._path(network, "int8")
+        return read_note(path) if path.is_file() else None
+
+    def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
+        """Say whether a built int8 graph is to be used by itself, and what was measured."""
+        path = self._path(network, "int8")
+        note = read_note(path) or Note.of(network, self.name, "int8")
+        write_note(path, replace(note, chosen=chosen, figures=dict(figures)))
+
+    def _path(self, network: Network, precision: str) -> Path:
         capabilities = ",".join(sorted(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
         # The packages that draw the graph count too: an upgrade may draw it otherwise.
         versions = [version(name) for name in ("torch", "diffusers", "transformers")]
-        parts = (FORMAT, ov.get_version(), versions, precision, self.description, capabilities)
-        path = cache_file(network, ".ov", *parts)
-        compiled = self._load(path, options)
-        if compiled is None:
-            compiled = self._build(network, options)
-            graph = io.BytesIO()
-            compiled.export_model(graph)
-            write_atomically(path, graph.getvalue())
-        return OpenVINOEngine(compiled)
+        return cache_file(network, ".ov", FORMAT, ov.get_version(), versions, precision, _cpu(), capabilities)
 
-    def _load(self, path: Path, options: dict[str, str]) -> Any | None:
+    def _keep(self, path: Path, compiled: Any, note: Note) -> None:
+        graph = io.BytesIO()
+        compiled.export_model(graph)
+        write_atomically(path, graph.getvalue())
+        if path.is_file():
+            write_note(path, note)
+
+    def _load(self, path: Path, precision: str) -> Any | None:
         try:
             if not path.is_file():
                 return None
-            return _core().import_model(path.read_bytes(), "CPU", options)
+            return _core().import_model(path.read_bytes(), "CPU", _options(precision))
         except (RuntimeError, OSError) as error:
             log.warning("cached engine %s cannot be used (%s); building it again", path.name, _first_line(error))
             return None
 
-    def _build(self, network: Network, options: dict[str, str]) -> Any:
-        started = time.monotonic()
-        module = fold(network.build().eval().requires_grad_(False))
-        example = tuple(torch.zeros((1, *i.shape), dtype=i.dtype) for i in network.inputs)
-        try:
-            with torch.inference_mode(), _root_logger_kept(), warnings.catch_warnings():
-                # Shapes are static here: what the tracer would like to be dynamic is meant to be fixed.
-                warnings.simplefilter("ignore")
-                graph: Any = ov.convert_model(module, example_input=example, input=[list(e.shape) for e in example])
-            compiled = _core().compile_model(graph, "CPU", options)
-        except Exception as error:
-            raise EngineError(
-                f"OpenVINO could not build the {network.name} ({_first_line(error)}); --engine torch runs it without"
-            ) from error
-        log.info("built the %s in %.1f s", network.name, time.monotonic() - started)
-        return compiled
+
+def _version() -> str:
+    return ov.get_version().split("-")[0]
+
+
+def _cpu() -> str:
+    return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
+@contextmanager
+def _built(network: Network) -> Generator[Any]:
+    """The network's graph, float32; the module lives as long, for the graph holds no weights of its own.
+
+    Raises:
+        EngineError: it cannot be converted.
+    """
+    module = fold(network.build().eval().requires_grad_(False))
+    example = tuple(torch.zeros((1, *i.shape), dtype=i.dtype) for i in network.inputs)
+    try:
+        with torch.inference_mode(), _root_logger_kept(), warnings.catch_warnings():
+            # Shapes are static here: what the tracer would like to be dynamic is meant to be fixed.
+            warnings.simplefilter("ignore")
+            graph: Any = ov.convert_model(module, example_input=example, input=[list(e.shape) for e in example])
+    except Exception as error:
+        raise _failed(network, error) from error
+    yield graph
+    del module
+
+
+def _compiled(network: Network, graph: Any, precision: str) -> Any:
+    try:
+        return _core().compile_model(graph, "CPU", _options(precision))
+    except Exception as error:
+        raise _failed(network, error) from error
+
+
+def _options(precision: str) -> dict[str, str]:
+    # An imported graph is compiled again, and needs them as much.
+    return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision]}
+
+
+def _failed(network: Network, error: Exception) -> EngineError:
+    return EngineError(
+        f"OpenVINO could not build the {network.name} ({_first_line(error)}); --engine torch runs it without"
+    )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,9 +14,12 @@ from engines.base import Runtime
 from engines.errors import EngineError
 from engines.export import require
 
+if TYPE_CHECKING:
+    from engines.tensorrt.binding import Flavour
+
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "torch", "onnxruntime")
+NAMES = ("openvino", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +42,21 @@ def available() -> list[Candidate]:
     found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
     if _torch_device().type != "cpu":
         found.reverse()
-    # Only where it is asked for: openvino is faster on the CPU, and torch needs no graph elsewhere.
-    found.append(_onnxruntime())
+    # After the others: automatic choice never takes these. OpenVINO is the faster one on a CPU.
+    found += [_onnxruntime(), _tensorrt("tensorrt"), _tensorrt("tensorrt-rtx")]
     return sorted(found, key=lambda candidate: not candidate.usable)
 
 
 _said: set[str] = set()
 
 
-def choose(name: str = "auto", device: str | None = None) -> Runtime:
+def choose(name: str = "auto", device: str | None = None, precision: str | None = None) -> Runtime:
     """Make a runtime.
 
     Args:
-        name: "auto", or one of ``NAMES``.
+        name: "auto", or one of ``NAMES``; "auto" takes one of the first two.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
+        precision: as the runtime's class takes it; None is its best.
 
     Raises:
         EngineError: unknown name, or it cannot be used here.
@@ -64,23 +69,30 @@ def choose(name: str = "auto", device: str | None = None) -> Runtime:
         name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
         if wanted.type == "cpu" and name == "torch":
             log.warning("using the slower torch engine: %s", _openvino().why)
-    runtime = _make(name, wanted, device is None)
+    runtime = _make(name, wanted, precision, device is None)
     if runtime.description not in _said:
         _said.add(runtime.description)
         log.info("engine: %s", runtime.description)
     return runtime
 
 
-def _make(name: str, device: torch.device, best: bool) -> Runtime:
+def _make(name: str, device: torch.device, precision: str | None, best: bool) -> Runtime:
     if name == "onnxruntime":
         from engines.onnxruntime_engine import OnnxRuntime
 
         # What is best is its own matter: it may have DirectML, which torch knows nothing of, or lack CUDA.
-        return OnnxRuntime(None if best else device)
+        return OnnxRuntime(None if best else device, precision)
     if name == "torch":
         from engines.torch_engine import TorchRuntime
 
-        return TorchRuntime(device)
+        return TorchRuntime(device, precision)
+    if name == "tensorrt" or name == "tensorrt-rtx":
+        candidate = _tensorrt(name)
+        if not candidate.usable:
+            raise EngineError(candidate.why)
+        from engines.tensorrt import TensorRTRuntime
+
+        return TensorRTRuntime(device, name, precision or "fp16")
     candidate = _openvino()
     if not candidate.usable:
         raise EngineError(candidate.why)
@@ -90,7 +102,7 @@ def _make(name: str, device: torch.device, best: bool) -> Runtime:
         )
     from engines.openvino_engine import OpenVINORuntime
 
-    return OpenVINORuntime()
+    return OpenVINORuntime(precision)
 
 
 def _openvino() -> Candidate:
@@ -107,6 +119,19 @@ def _onnxruntime() -> Candidate:
     from engines.onnxruntime_engine import providers
 
     return Candidate("onnxruntime", True, f"ONNX Runtime with {', '.join(providers())}")
+
+
+def _tensorrt(flavour: Flavour) -> Candidate:
+    # The package is not imported here: that takes seconds, and few will use it.
+    from engines.tensorrt import binding
+
+    try:
+        binding.check_cuda(flavour)
+    except EngineError as error:
+        return Candidate(flavour, False, str(error))
+    if not binding.installed(flavour):
+        return Candidate(flavour, False, binding.missing(flavour))
+    return Candidate(flavour, True, f"{flavour} on {torch.cuda.get_device_name()}")
 
 
 def _torch_device() -> torch.device:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from engines.base import Engine, Network
 from engines.errors import EngineError
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 class TorchEngine:
     """One module on one device; half precision inside on a GPU, the caller's types outside."""
@@ -37,9 +39,21 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, device: torch.device | str = "cpu", precision: str | None = None) -> None:
+        """Prepare the runtime.
+
+        Args:
+            device: of the modules.
+            precision: "fp32", "fp16" or "bf16"; None is fp32 on a CPU, fp16 elsewhere.
+
+        Raises:
+            EngineError: another precision.
+        """
         self.device = torch.device(device)
-        self._dtype = torch.float32 if self.device.type == "cpu" else torch.float16
+        precision = precision or ("fp32" if self.device.type == "cpu" else "fp16")
+        if precision not in DTYPES:
+            raise EngineError(f"precision {precision!r}: torch runs {', '.join(DTYPES)}")
+        self._dtype = DTYPES[precision]
 
     @property
     def description(self) -> str:

@@ -89,6 +89,7 @@ class Stream:
         *,
         engine: str = "auto",
         device: str | None = None,
+        precision: str | None = None,
         lora: Sequence[LoraSpec | str] = (),
         vae: str | Path | None = None,
         **settings: Any,
@@ -99,6 +100,7 @@ class Stream:
             model: "tiny" (inside the package), a diffusers folder, a .safetensors checkpoint, or a hub id; or a Model.
             engine: "auto", "openvino" or "torch".
             device: "cpu", "cuda", "mps"; None takes the best there is.
+            precision: "fp32", "bf16", "fp16" or "int8", as the engine can; None takes the best that is built.
             lora: "FILE:SCALE" each.
             vae: another VAE, such as a TAESD folder.
             settings: fields of StreamConfig; the size is the model's own where it is not given.
@@ -109,7 +111,7 @@ class Stream:
         from streamdiff.models import load_model
 
         StreamConfig.make(**settings)  # before the seconds that loading may take
-        runtime = choose(engine, device)
+        runtime = choose(engine, device, precision)
         loaded = model if isinstance(model, Model) else load_model(model, lora=lora, vae=vae)
         width, height = loaded.default_size
         return cls(loaded, runtime, StreamConfig.make(**{"width": width, "height": height, **settings}))

@@ -12,7 +12,6 @@ import typer
 from apps.cli import options
 from apps.cli.console import console, print_line
 from apps.cli.progress import waiting
-from streamdiff.errors import ConfigError
 
 SIZE = "256x256"
 
@@ -25,12 +24,15 @@ def bench(
     model: options.Model = None,
     engine: options.EngineName = None,
     device: options.Device = None,
+    precision: options.Precision = None,
+    reuse_every: options.ReuseEvery = None,
 ) -> None:
     """Measure this machine: milliseconds, frames per second, memory, and a ratio to diffusers' own pipeline."""
-    width, height = _size(size)
+    width, height = options.size(size)
     choice = options.choose(
-        model=model, engine=engine, device=device, width=width, height=height, prompt="pencil sketch"
-    )
+        model=model, engine=engine, device=device, precision=precision,
+        width=width, height=height, prompt="pencil sketch", reuse_every=reuse_every,
+    )  # fmt: skip
     with waiting("loading"):
         from apps.benchmark import measure
         from apps.loading import open_stream
@@ -51,14 +53,6 @@ def bench(
         print_line(json.dumps(report), sys.stdout)
     else:
         _show(report)
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"size = {text!r}: two numbers with an x between them, such as {SIZE}") from None
-    return width, height
 
 
 def _machine(stream: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from apps.cli import bench, doctor, run, serve, styles
+from apps.cli import bench, build, doctor, engines, run, serve, styles
 from apps.cli.console import print_line
 from apps.cli.failures import guarded, set_up_logging
 from streamdiff import __version__
@@ -26,6 +26,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("styles")(styles.styles)
+app.command("build")(build.build)
+app.add_typer(engines.app)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 

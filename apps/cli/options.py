@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-CHOICES = ("model", "vae", "engine", "device", "lora")
+CHOICES = ("model", "vae", "engine", "device", "precision", "lora")
 """What a configuration file may say beside the fields of StreamConfig."""
 
 _STREAM = "What it should look like"
@@ -50,10 +50,24 @@ Vae = Annotated[
 ]
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", help="auto, openvino or torch.", rich_help_panel=_MODEL, show_default="auto"),
+    typer.Option(
+        "--engine",
+        help="auto, openvino, torch, tensorrt or tensorrt-rtx.",
+        rich_help_panel=_MODEL,
+        show_default="auto",
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_MODEL, show_default="best")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="fp32, bf16, fp16 or int8, as the engine can; int8 after streamdiff build.",
+        rich_help_panel=_MODEL,
+        show_default="best",
+    ),
 ]
 Lora = Annotated[
     list[str] | None,
@@ -83,6 +97,7 @@ Width = Annotated[int | None, _setting("width")]
 Height = Annotated[int | None, _setting("height")]
 FrameBufferSize = Annotated[int | None, _setting("frame_buffer_size")]
 SimilarityThreshold = Annotated[float | None, _setting("similarity_threshold")]
+ReuseEvery = Annotated[int | None, _setting("reuse_every")]
 MaxSkip = Annotated[int | None, _setting("max_skip")]
 
 
@@ -112,6 +127,19 @@ def choose(config: Path | None = None, **given: Any) -> Choice:
     except ConfigError as error:
         raise ConfigError(f"{config}: {error}" if config is not None else str(error)) from None
     return choice
+
+
+def size(text: str) -> tuple[int, int]:
+    """ "256x256" as two numbers.
+
+    Raises:
+        ConfigError: something else.
+    """
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise ConfigError(f"size = {text!r}: two numbers with an x between them, such as 256x256") from None
+    return width, height
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -41,11 +41,13 @@ def run(
     frame_buffer_size: options.FrameBufferSize = None,
     similarity_threshold: options.SimilarityThreshold = None,
     max_skip: options.MaxSkip = None,
+    reuse_every: options.ReuseEvery = None,
     model: options.Model = None,
     vae: options.Vae = None,
     lora: options.Lora = None,
     engine: options.EngineName = None,
     device: options.Device = None,
+    precision: options.Precision = None,
     config: options.ConfigFile = None,
     no_overwrite: Annotated[bool, typer.Option("--no-overwrite", help="Refuse to replace an existing OUTPUT.")] = False,
 ) -> None:
@@ -71,11 +73,13 @@ def run(
         frame_buffer_size=frame_buffer_size,
         similarity_threshold=similarity_threshold,
         max_skip=max_skip,
+        reuse_every=reuse_every,
         model=model,
         vae=vae,
         lora=lora,
         engine=engine,
         device=device,
+        precision=precision,
     )
     stylise_file(source, output, choice, replace=not no_overwrite)
 

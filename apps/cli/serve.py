@@ -64,11 +64,13 @@ def serve(
     seed: options.Seed = None,
     similarity_threshold: options.SimilarityThreshold = None,
     max_skip: options.MaxSkip = None,
+    reuse_every: options.ReuseEvery = None,
     model: options.Model = None,
     vae: options.Vae = None,
     lora: options.Lora = None,
     engine: options.EngineName = None,
     device: options.Device = None,
+    precision: options.Precision = None,
     config: options.ConfigFile = None,
 ) -> None:
     """Start the server: a page that turns the camera into a stylised stream, and WHIP and WHEP for other programs."""
@@ -88,11 +90,13 @@ def serve(
         seed=seed,
         similarity_threshold=similarity_threshold,
         max_skip=max_skip,
+        reuse_every=reuse_every,
         model=model,
         vae=vae,
         lora=lora,
         engine=engine,
         device=device,
+        precision=precision,
     )
     try:
         from apps.webrtc import logs

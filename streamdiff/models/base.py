@@ -85,12 +85,12 @@ class Model:
     def encoder(self, width: int, height: int) -> Network:
         """Pictures to latents, at one size."""
         picture = Input("picture", (height, width, 3), torch.uint8)
-        return Network("encoder", self.key, (picture,), self.make_encoder)
+        return self._network("encoder", (picture,), self.make_encoder)
 
     def decoder(self, width: int, height: int) -> Network:
         """Latents to pictures, at one size."""
         latent = Input("latent", self.latent_shape(width, height), torch.float32)
-        return Network("decoder", self.key, (latent,), self.make_decoder)
+        return self._network("decoder", (latent,), self.make_decoder)
 
     def denoiser(self, width: int, height: int, conditioning: int, *, deep: bool = False) -> Network:
         """The denoiser, at one size.
@@ -102,14 +102,19 @@ class Model:
             deep: give the deep features behind the prediction.
         """
         inputs = self._sample(width, height), Input("conditioning", (conditioning,), torch.float32)
-        return Network("unet-deep" if deep else "unet", self.key, inputs, lambda: self.make_denoiser(deep))
+        return self._network("unet-deep" if deep else "unet", inputs, lambda: self.make_denoiser(deep))
 
     def shallow(self, width: int, height: int, conditioning: int) -> Network:
         """The denoiser's outermost blocks around kept deep features; arguments as ``denoiser``."""
         sample = self._sample(width, height)
         deep = Input("deep", (self.deep_channels, *sample.shape[1:]), torch.float32)
         inputs = sample, Input("conditioning", (conditioning,), torch.float32), deep
-        return Network("unet-shallow", self.key, inputs, self.make_shallow)
+        return self._network("unet-shallow", inputs, self.make_shallow)
+
+    def _network(
+        self, name: str, inputs: tuple[Input, ...], build: Callable[[], nn.Module], *, exact: bool = False
+    ) -> Network:
+        return Network(name, self.key, inputs, build, model=self.name, exact=exact)
 
     def _sample(self, width: int, height: int) -> Input:
         c, h, w = self.latent_shape(width, height)
@@ -118,14 +123,14 @@ class Model:
     def text_encoder(self) -> Network:
         """Token ids to embeddings."""
         ids = Input("ids", (self.text_length,), torch.int64)
-        return Network("text", self.key, (ids,), self.make_text_encoder, exact=True)
+        return self._network("text", (ids,), self.make_text_encoder, exact=True)
 
     def conditioner(self) -> Network:
         """Timesteps and embeddings to the denoiser's rows."""
         # Whole numbers: an engine of low precision would round a float of 499 to 500.
         timestep = Input("timestep", (), torch.int64)
         text = Input("text", (self.text_length, self.text_width), torch.float32)
-        return Network("conditioner", self.key, (timestep, text), self.make_conditioner, exact=True)
+        return self._network("conditioner", (timestep, text), self.make_conditioner, exact=True)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, h, w) of one picture's latent."""

@@ -26,12 +26,14 @@ class _Site:
         owner: the module that has it.
         name: under which name.
         of_text: it reads the text; otherwise the timestep's embedding.
+        modulates: its output is scale and shift of the owner's second norm, x (1 + scale) + shift.
         activation: of the embedding before the layer.
     """
 
     owner: nn.Module
     name: str
     of_text: bool
+    modulates: bool
     activation: nn.Module
 
     @property
@@ -50,15 +52,16 @@ def _sites(unet: nn.Module) -> Iterator[_Site]:
 
     for module in unet.modules():
         if isinstance(module, ResnetBlock2D) and module.time_emb_proj is not None:
-            plain = module.skip_time_act
-            yield _Site(module, "time_emb_proj", False, nn.Identity() if plain else cast(Any, module).nonlinearity)
+            modulates = module.time_embedding_norm == "scale_shift"
+            activation = nn.Identity() if module.skip_time_act else module.nonlinearity
+            yield _Site(module, "time_emb_proj", False, modulates, activation)
         if isinstance(module, BasicTransformerBlock):
             block: Any = module
             crossed = [block.attn1] if block.only_cross_attention else []
             crossed += [] if block.attn2 is None or block.double_self_attention else [block.attn2]
             for attention in crossed:
-                yield _Site(attention, "to_k", True, nn.Identity())
-                yield _Site(attention, "to_v", True, nn.Identity())
+                for name in ("to_k", "to_v"):
+                    yield _Site(attention, name, True, False, nn.Identity())
 
 
 class Conditioner(nn.Module):
@@ -73,7 +76,7 @@ class Conditioner(nn.Module):
         """
         super().__init__()
         sites = list(_sites(unet))
-        self.of_text = [site.of_text for site in sites]
+        self.kinds = [(site.of_text, site.modulates) for site in sites]
         self.layers = nn.ModuleList(site.layer for site in sites)
         self.activations = nn.ModuleList(site.activation for site in sites)
         # Looked up instead of computed: the same numbers, exact in any precision of the engine.
@@ -93,10 +96,14 @@ class Conditioner(nn.Module):
         if self.add_embedding is not None:
             embedding = embedding + self.add_embedding(text)
         embedding = self.time_activation(embedding)
-        layers = zip(self.of_text, self.layers, self.activations, strict=True)
-        return torch.cat(
-            [layer(text if of_text else act(embedding)).flatten(1) for of_text, layer, act in layers], dim=1
-        )
+        parts: list[Tensor] = []
+        for (of_text, modulates), layer, activation in zip(self.kinds, self.layers, self.activations, strict=True):
+            part = layer(text if of_text else activation(embedding))
+            if modulates:
+                scale, shift = part.chunk(2, dim=1)
+                part = torch.cat([1 + scale, shift], dim=1)
+            parts.append(part.flatten(1))
+        return torch.cat(parts, dim=1)
 
 
 class _Row:
@@ -118,6 +125,20 @@ class _Given(nn.Module):
         part = self.row.parts[self.index]
         # Keys and values are [B, L, width], a time projection [B, width].
         return part if part.shape[1] == self.width else part.unflatten(1, (-1, self.width))
+
+
+class _Modulation:
+    """Behind a norm: x scale + shift.
+
+    In this form, with 1 + scale computed before, because of OpenVINO 2026.4 too: it crashes on 1 + scale in float32.
+    """
+
+    def __init__(self, row: _Row, index: int) -> None:
+        self.row, self.index = row, index
+
+    def __call__(self, _: nn.Module, __: tuple[Tensor, ...], normed: Tensor) -> Tensor:
+        scale, shift = self.row.parts[self.index][:, :, None, None].chunk(2, dim=1)
+        return normed * scale + shift
 
 
 class _First(nn.Module):
@@ -162,7 +183,11 @@ class Denoiser(nn.Module):
         sites = list(_sites(unet))
         self.widths = [site.width(tokens) for site in sites]
         for index, site in enumerate(sites):
-            given = _Given(self.row, index, site.layer.out_features)
+            given = None if site.modulates else _Given(self.row, index, site.layer.out_features)
+            if site.modulates:
+                owner = cast(Any, site.owner)
+                owner.norm2.register_forward_hook(_Modulation(self.row, index))
+                owner.time_embedding_norm = "by a hook"
             delattr(site.owner, site.name)
             setattr(site.owner, site.name, given)
         unet.time_proj = unet.time_embedding = _First()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import engines.export
-from engines import EngineError, Network
+from engines import EngineError, Network, notes
 from engines.export import Precision
 from engines.onnxruntime_engine import OnnxRuntime
 from streamdiff.models.base import Model
@@ -89,6 +89,11 @@ def test_the_embedded_model_agrees_with_torch(choose: Callable[[Model], Network]
         assert float((got.float() - want.float()).abs().mean()) < 0.01
 
 
+def test_a_precision_it_has_not_is_refused() -> None:
+    with pytest.raises(EngineError, match="'bf16': onnxruntime runs fp32, fp16"):
+        OnnxRuntime("cpu", "bf16")
+
+
 def test_exact_networks_stay_fp32() -> None:
     network = dataclasses.replace(toys.small(), exact=True)
     inputs = toys.random_inputs(network, 1)
@@ -135,7 +140,11 @@ def test_a_warm_cache_never_makes_the_module(cache: Path) -> None:
     second = OnnxRuntime("cpu").compile(network)(*inputs)
     assert len(builds) == 1
     assert torch.equal(first, second)
-    assert [file.suffix for file in cache.iterdir()] == [".onnx"]
+    (kept,) = notes.kept()
+    assert kept.path.suffix == ".onnx" and kept.note is not None
+    assert (kept.note.engine, kept.note.precision, kept.note.network) == ("onnxruntime", "fp32", "small")
+    notes.remove(kept)
+    assert not list(cache.iterdir())
 
 
 def test_another_network_or_precision_is_another_file(cache: Path) -> None:
@@ -144,7 +153,7 @@ def test_another_network_or_precision_is_another_file(cache: Path) -> None:
         OnnxRuntime("cpu", precision).compile(network)(*inputs)
         for precision, network in (("fp32", toys.small()), ("fp16", toys.small()), ("fp32", toys.small(seed=1)))
     ]
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.glob("*.onnx"))) == 3
     assert toys.difference(results[1], results[0]) < FP16 < toys.difference(results[2], results[0])
 
 
@@ -153,7 +162,7 @@ def test_a_damaged_cache_is_built_again(cache: Path, damage: bytes | None, caplo
     network, builds = counted(toys.small())
     inputs = toys.random_inputs(network, 1)
     want = OnnxRuntime("cpu").compile(network)(*inputs)
-    (file,) = cache.iterdir()
+    (file,) = cache.glob("*.onnx")
     file.write_bytes(file.read_bytes()[:1000] if damage is None else damage)
     assert torch.equal(OnnxRuntime("cpu").compile(network)(*inputs), want)
     assert len(builds) == 2

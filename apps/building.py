@@ -1,0 +1,219 @@
+"""What ``streamdiff build`` does: engines ahead of time, and eight bits with the proof that they are good."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+
+from engines import Engine, EngineError, Network, Runtime, shared_engine
+from engines.openvino_engine import OpenVINORuntime
+from engines.quantisation import require_nncf
+from streamdiff.calibration import PROMPTS, psnr, record
+from streamdiff.conditioning import Conditioning
+from streamdiff.config import StreamConfig
+from streamdiff.frame import Frame, Pixels
+from streamdiff.models.base import Model
+from streamdiff.networks import networks_for
+from streamdiff.picture import cover
+from streamdiff.stream import Stream
+
+SETTINGS = 64
+"""Settings that the calibration goes through, two frames each."""
+
+MOST_LOSS = 1.0
+"""dB that int8 may lose to be chosen by itself."""
+
+LEAST_GAIN = 1.05
+"""Times as fast that it must be."""
+
+NEAREST = 0.3
+"""Strength at which a picture is compared with what went in: near enough for a truth, far enough to need the UNet."""
+
+
+class Watch(Protocol):
+    """Who is told how far a build has come."""
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        """A new stage begins, of so many parts."""
+        ...
+
+    def part(self) -> None:
+        """One part of it is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What eight bits cost and bring.
+
+    Attributes:
+        loss_db: fall of the output's PSNR against the input, in the model's most faithful setting: what is lost where
+            there is a truth. Below zero it has gained.
+        full_psnr: of full precision (bf16 where the CPU has it) against fp32, over styles and strengths, dB.
+        int8_psnr: of int8 against fp32, dB.
+        full_ms: milliseconds a frame of full precision, median.
+        int8_ms: of int8.
+    """
+
+    loss_db: float
+    full_psnr: float
+    int8_psnr: float
+    full_ms: float
+    int8_ms: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast."""
+        return self.full_ms / self.int8_ms
+
+    @property
+    def good(self) -> bool:
+        """Whether int8 may be chosen by itself."""
+        return self.loss_db <= MOST_LOSS and self.speedup >= LEAST_GAIN
+
+    def figures(self) -> dict[str, float]:
+        """For the note beside the engines."""
+        return {name: round(value, 3) for name, value in {**asdict(self), "speedup": self.speedup}.items()}
+
+
+def all_networks(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[Network]:
+    """Every network of a model at a size, those for feature reuse too; runs the conditioner to know its width.
+
+    Raises:
+        EngineError: it cannot be built.
+    """
+    conditioning = Conditioning(model, runtime).rows((499,), "")[0].shape[1]
+    found: dict[str, Network] = {}
+    for reuse in (1, 2) if model.deep_channels else (1,):
+        config = StreamConfig.make(width=size[0], height=size[1], reuse_every=reuse)
+        found |= {network.name: network for network in networks_for(model, config, conditioning)}
+    return [model.text_encoder(), model.conditioner(), *found.values()]
+
+
+def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch) -> list[Engine]:
+    """Make every engine of a model ready and keep it in the cache.
+
+    Raises:
+        EngineError: one cannot be built.
+    """
+    networks = all_networks(model, runtime, size)
+    engines: list[Engine] = []
+    for network in networks:
+        watch.stage(f"building the {network.name} ({len(engines) + 1} of {len(networks)})")
+        engines.append(shared_engine(runtime, network))
+    return engines
+
+
+def built_int8(model: Model, size: tuple[int, int]) -> dict[str, float] | None:
+    """What was measured when int8 was built for a model and size; None where it was not."""
+    runtime = OpenVINORuntime()
+    notes = [runtime.int8_note(n) for n in all_networks(model, runtime, size) if not n.exact]
+    if any(note is None or not note.figures for note in notes):
+        return None
+    note = notes[0]
+    assert note is not None
+    return {**note.figures, "chosen": float(all(n is not None and bool(n.chosen) for n in notes))}
+
+
+def build_int8(model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch) -> Verdict:
+    """Quantise a model for OpenVINO, compare it with full precision, and say whether it is to be used by itself.
+
+    Args:
+        model: the model.
+        size: width and height.
+        pictures: real frames, some dozens; every fourth is kept from the calibration for the comparison.
+        watch: is told of the progress.
+
+    Raises:
+        EngineError: it cannot be built here.
+    """
+    require_nncf()
+    exact = OpenVINORuntime("fp32")
+    kept = [p for i, p in enumerate(pictures) if i % 4 == 3] or list(pictures)
+    rest = [p for i, p in enumerate(pictures) if i % 4 != 3] or list(pictures)
+    watch.stage("recording what the networks are given", SETTINGS)
+    samples = record(model, exact, size, rest, SETTINGS, watch.part)
+    networks = [network for network in all_networks(model, exact, size) if not network.exact]
+    for network in networks:
+        watch.stage(f"quantising the {network.name}")
+        exact.quantise(network, samples.pop(network.name))
+    samples.clear()
+    verdict = compare(model, size, kept, watch)
+    for network in networks:
+        exact.choose_int8(network, verdict.good, verdict.figures())
+    return verdict
+
+
+def compare(model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch) -> Verdict:
+    """Measure int8 against full precision: quality against fp32 and against the input, and time in turns."""
+    config = StreamConfig.make(width=size[0], height=size[1])
+    runtimes = OpenVINORuntime("fp32"), _full(), OpenVINORuntime("int8")
+    streams = [Stream(model, runtime, config) for runtime in runtimes]
+    prompts = [style.prompt for style in model.styles] or list(PROMPTS)
+    plain = next((p for p in prompts if "photo" in p), "")
+    watch.stage("comparing with full precision", len(prompts) + len(pictures))
+    against_exact: list[list[float]] = [[], []]
+    for i, prompt in enumerate(prompts):
+        outs = [
+            _one(stream, pictures[i % len(pictures)], prompt=prompt, strength=(0.35, 0.5, 0.8)[i % 3])
+            for stream in streams
+        ]
+        for scores, out in zip(against_exact, outs[1:], strict=True):
+            scores.append(psnr(out, outs[0]))
+        watch.part()
+    against_input: list[list[float]] = [[], []]
+    for picture in pictures:
+        frame = _fitted(streams[0], picture)
+        for scores, stream in zip(against_input, streams[1:], strict=True):
+            scores.append(psnr(_one(stream, frame, prompt=plain, strength=NEAREST), frame))
+        watch.part()
+    full_ms, int8_ms = _in_turns(streams[1], streams[2], pictures, watch)
+    verdict = Verdict(
+        loss_db=statistics.mean(against_input[0]) - statistics.mean(against_input[1]),
+        full_psnr=statistics.mean(against_exact[0]),
+        int8_psnr=statistics.mean(against_exact[1]),
+        full_ms=full_ms,
+        int8_ms=int8_ms,
+    )
+    for stream in streams:
+        stream.close()
+    return verdict
+
+
+def _full() -> OpenVINORuntime:
+    """The best precision of this CPU that is not int8."""
+    try:
+        return OpenVINORuntime("bf16")
+    except EngineError:
+        return OpenVINORuntime("fp32")
+
+
+def _one(stream: Stream, picture: Pixels, **settings: object) -> Pixels:
+    stream.update(**settings)
+    stream.reset()
+    (frame,) = stream.push(Frame(picture)) + stream.flush()
+    return frame.pixels
+
+
+def _fitted(stream: Stream, picture: Pixels) -> Pixels:
+    return np.ascontiguousarray(cover(picture, stream.config.width, stream.config.height))
+
+
+def _in_turns(a: Stream, b: Stream, pictures: Sequence[Pixels], watch: Watch, rounds: int = 12) -> tuple[float, float]:
+    """Median milliseconds a frame of two streams that take turns, so that a busy machine is as busy for both."""
+    watch.stage("measuring the speed in turns", rounds)
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(rounds):
+        for stream, times in zip((a, b), seconds, strict=True):
+            for k in range(6):
+                started = time.perf_counter()
+                stream.push(Frame(pictures[(round_ + k) % len(pictures)]))
+                if k:  # the first finds the caches full of the other's weights
+                    times.append(time.perf_counter() - started)
+        watch.part()
+    return statistics.median(seconds[0]) * 1e3, statistics.median(seconds[1]) * 1e3

@@ -1,0 +1,148 @@
+"""``streamdiff build``: make engines ahead of time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from apps.cli import options
+from apps.cli.console import console, print_line
+from streamdiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from apps.building import Verdict, Watch
+    from streamdiff.frame import Pixels
+
+FRAMES = 64
+"""Pictures that the calibration draws from."""
+
+
+def build(
+    model: Annotated[str, typer.Argument(help="tiny, a diffusers folder, a .safetensors file, or a hub id.")] = "tiny",
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Pixels, multiples of 8.", show_default="the model's own")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16, fp16 or int8, as the engine can.", show_default="its best full one")
+    ] = None,
+    footage: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="int8: a video or picture like those you will use."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="int8: build anew what is there.")] = False,
+    vae: options.Vae = None,
+    lora: options.Lora = None,
+    engine: options.EngineName = None,
+    device: options.Device = None,
+) -> None:
+    """Build a model's engines ahead of time; int8 is measured, and used from then on where it is good."""
+    width, height = options.size(size) if size else (None, None)
+    choice = options.choose(
+        model=model, vae=vae, lora=lora, engine=engine, device=device, width=width, height=height,
+        precision=None if precision == "int8" else precision,
+    )  # fmt: skip
+    from engines import choose
+    from streamdiff import load_model
+
+    runtime = choose(choice.engine, choice.device, choice.precision)
+    loaded = load_model(choice.model, lora=choice.lora, vae=choice.vae)
+    config = choice.check()
+    pixels = (config.width, config.height) if size else loaded.default_size
+    if precision == "int8" and runtime.name != "openvino":
+        raise ConfigError(f"int8 is for openvino on a CPU, not for {runtime.name}; leave --engine and --device out")
+    from apps import building
+
+    with _lock(), _watching() as watch:
+        if precision != "int8":
+            building.build(loaded, runtime, pixels, watch)
+            print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
+            return
+        known = None if again else building.built_int8(loaded, pixels)
+        if known is not None:
+            verdict = building.Verdict(**{n: known[n] for n in building.Verdict.__dataclass_fields__})
+        else:
+            verdict = building.build_int8(loaded, pixels, _pictures(footage, pixels), watch)
+    _say(verdict, known is not None)
+
+
+def _say(verdict: Verdict, before: bool) -> None:
+    console().print(
+        f"int8{' (built before; --again builds anew)' if before else ''}: "
+        f"{verdict.int8_ms:.1f} ms a frame against {verdict.full_ms:.1f}, {verdict.speedup:.2f} times as fast\n"
+        f"loss {verdict.loss_db:+.2f} dB against the input; against fp32 {verdict.int8_psnr:.1f} dB "
+        f"(full precision: {verdict.full_psnr:.1f})"
+    )
+    if verdict.good:
+        console().print("it is used from now on; --precision bf16 or fp32 goes without")
+    else:
+        console().print("it is not used by itself: it loses more than 1 dB or gains nothing; --precision int8 takes it")
+
+
+def _pictures(footage: Path | None, size: tuple[int, int]) -> list[Pixels]:
+    """Frames to calibrate on.
+
+    Raises:
+        MediaError: the file cannot be read, or none is given and there are no example photographs.
+    """
+    from apps.footage import PHOTOGRAPHS, Wander, photograph
+    from apps.media import open_reader
+
+    if footage is None:
+        photographs = [photograph(name) for name in PHOTOGRAPHS]
+        return [frame.pixels for frame in Wander(photographs, *size, seconds=FRAMES / 30)]
+    with open_reader(footage) as reader:
+        every = max(1, (reader.frames or FRAMES) // FRAMES)
+        frames = [frame.pixels for i, frame in enumerate(reader) if i % every == 0]
+    return frames[:FRAMES]
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """One build at a time: two would measure each other."""
+    from filelock import FileLock, Timeout
+
+    from engines.cache import cache_directory
+
+    folder = cache_directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "build.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError("another streamdiff build is running; wait for it to end") from None
+
+
+@contextmanager
+def _watching() -> Iterator[Watch]:
+    """A bar with the time left, or a line for each stage where nobody watches."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    screen = console(stderr=True)
+
+    class Lines:
+        def stage(self, text: str, total: int | None = None) -> None:
+            print_line(text, sys.stderr)
+
+        def part(self) -> None: ...
+
+    if not screen.is_terminal:
+        yield Lines()
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=screen, transient=True) as bars:
+
+        class Bars:
+            task = bars.add_task("starting", total=None)
+
+            def stage(self, text: str, total: int | None = None) -> None:
+                bars.reset(self.task, description=text, total=total)
+
+            def part(self) -> None:
+                bars.advance(self.task)
+
+        yield Bars()

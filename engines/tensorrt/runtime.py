@@ -1,0 +1,160 @@
+"""The runtime: what plans are built for, how they are named in the cache, and who builds them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from engines import export
+from engines.base import Engine, Network
+from engines.cache import cache_file
+from engines.errors import EngineError
+from engines.export import Precision
+from engines.notes import Note, read_note, write_note
+from engines.tensorrt import binding as bindings
+from engines.tensorrt import plans
+from engines.tensorrt.binding import Binding, Flavour
+from engines.tensorrt.builder import Plan, Profile, build
+from engines.tensorrt.edges import bytes_at_edges
+from engines.tensorrt.engine import Loaded, TensorRTEngine
+from engines.tensorrt.execution import deserialise
+from engines.tensorrt.progress import Progress
+from engines.torch_engine import TorchRuntime
+
+log = logging.getLogger("streamdiff.engines")
+
+FORMAT = 1
+"""Raised when this package changes what a kept plan computes."""
+
+
+class TensorRTRuntime:
+    """TensorRT or TensorRT-RTX on a CUDA device."""
+
+    def __init__(
+        self,
+        device: torch.device | str = "cuda",
+        flavour: Flavour | None = None,
+        precision: str = "fp16",
+        *,
+        refittable: bool = False,
+        profile: Profile | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Prepare the runtime.
+
+        Args:
+            device: a CUDA device.
+            flavour: which package; None takes "tensorrt" where it is installed, else "tensorrt-rtx".
+            precision: of weights and arithmetic; the caller's types are the same in either.
+            refittable: build the denoiser so that its matrices and kernels can be replaced (``TensorRTEngine.refit``).
+            profile: batch sizes that one plan serves, slower than a plan for each, the weights held once; None builds
+                a plan for each batch size that is asked for.
+            progress: told how far a build is.
+
+        Raises:
+            EngineError: the package or its libraries are missing, there is no CUDA device, or an unknown precision.
+        """
+        if precision not in ("fp16", "fp32"):
+            raise EngineError(f"precision {precision!r}: TensorRT takes fp16 or fp32")
+        self.binding: Binding = bindings.load(flavour)
+        wanted = torch.device(device)
+        if wanted.type != "cuda":
+            raise EngineError(f"{self.name} runs on CUDA devices, not on {wanted}")
+        bindings.check_cuda(self.binding.flavour)
+        # With its index: another thread's current device may be another one.
+        self.device = torch.device("cuda", torch.cuda.current_device() if str(wanted) == "cuda" else wanted.index)
+        self.card = bindings.card(self.binding.flavour, self.device)
+        self.precision = cast("Precision", precision)
+        self.refittable = refittable
+        self.profile = profile
+        self._progress = progress
+
+    @property
+    def name(self) -> str:
+        """The flavour."""
+        return self.binding.flavour
+
+    @property
+    def description(self) -> str:
+        """Package, version, precision, card, and how plans are built."""
+        parts = [f"{self.name} {self.binding.version}", self.precision, f"{self.card.name} ({self.device})"]
+        if self.refittable:
+            parts.append("refittable")
+        if self.profile is not None:
+            parts.append(f"batches {self.profile}")
+        return ", ".join(parts)
+
+    def compile(self, network: Network) -> Engine:
+        """Build the network for a batch of 1, or for the profile, or load it from the cache.
+
+        Raises:
+            EngineError: it cannot be exported, built or loaded.
+        """
+        # Text encoder and conditioner run once a prompt, in float32: a build would take longer than it could ever gain.
+        if network.exact:
+            return TorchRuntime(self.device).compile(network)
+
+        def load(batch: int) -> Loaded:
+            plan = self.plan(network, batch)
+            engine = deserialise(self.binding, plan.data, network.name)
+            return Loaded(engine, plan.weights, plans.jit_file(self.plan_file(network, batch)))
+
+        return TensorRTEngine(self.binding, network, self.device, self.profile, load)
+
+    def plan(self, network: Network, batch: int) -> Plan:
+        """The plan for a batch size, or for the profile, from the cache or newly built on the current CUDA device.
+
+        Raises:
+            EngineError: it cannot be exported or built.
+        """
+        about = f"{network.name}, batch {self.profile or batch}, {self.description}"
+        file = self.plan_file(network, batch)
+        plan = plans.kept(file, about, lambda: self._build(network, batch))
+        if file.is_file() and read_note(file) is None:
+            write_note(file, Note.of(network, self.name, self.precision))
+        return plan
+
+    def _build(self, network: Network, batch: int) -> Plan:
+        log.info("building the %s for %s; this is done once", network.name, self.description)
+        with tempfile.TemporaryDirectory(prefix="streamdiff") as folder:
+            onnx = Path(folder) / f"{network.name}.onnx"
+            free = None if self.profile is not None else batch
+            export.export_onnx(network, onnx, precision=self.precision, batch=free)
+            bytes_at_edges(onnx)
+            return build(
+                self.binding,
+                onnx,
+                network.name,
+                profile=self.profile,
+                refittable=matrices(onnx) if self._refits(network) else None,
+                timing_cache=self._timing_file(),
+                progress=self._progress,
+            )
+
+    def plan_file(self, network: Network, batch: int) -> Path:
+        """Where the plan for a batch size, or for the profile, is kept: named by everything that changes it."""
+        # The packages that draw the graph count too: an upgrade may draw it otherwise.
+        drawn = [version(name) for name in ("torch", "diffusers")]
+        return cache_file(
+            network, plans.SUFFIX, FORMAT, export.FORMAT, self.name, self.binding.version, self.precision,
+            batch if self.profile is None else self.profile, self._refits(network), self.card, drawn,
+        )  # fmt: skip
+
+    def _refits(self, network: Network) -> bool:
+        # LoRAs change the UNet in all its forms; what they change of CLIP and of the conditioner runs in PyTorch.
+        return self.refittable and network.name.split("-")[0] == "unet"
+
+    def _timing_file(self) -> Path:
+        # Of all networks: what is measured is the card.
+        everything = Network("timings", "", (), torch.nn.Identity)
+        return cache_file(everything, ".cache", self.name, self.binding.version, self.card)
+
+
+def matrices(onnx: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what a LoRA changes in an exported file: matrices and kernels, not biases and norms."""
+    return {name: shape for name, shape in export.parameters(onnx).items() if len(shape) > 1}
