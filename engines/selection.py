@@ -12,13 +12,14 @@ import torch
 
 from engines.base import Runtime
 from engines.errors import EngineError
+from engines.export import require
 
 if TYPE_CHECKING:
     from engines.tensorrt.binding import Flavour
 
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "torch", "tensorrt", "tensorrt-rtx")
+NAMES = ("openvino", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ def available() -> list[Candidate]:
     found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
     if _torch_device().type != "cpu":
         found.reverse()
-    # After the others: automatic choice never takes these.
-    found += [_tensorrt("tensorrt"), _tensorrt("tensorrt-rtx")]
+    # After the others: automatic choice never takes these. OpenVINO is the faster one on a CPU.
+    found += [_onnxruntime(), _tensorrt("tensorrt"), _tensorrt("tensorrt-rtx")]
     return sorted(found, key=lambda candidate: not candidate.usable)
 
 
@@ -53,7 +54,7 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
     """Make a runtime.
 
     Args:
-        name: "auto", "openvino", "torch", "tensorrt" or "tensorrt-rtx"; "auto" takes one of the first two.
+        name: "auto", or one of ``NAMES``; "auto" takes one of the first two.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
         precision: as the runtime's class takes it; None is its best.
 
@@ -68,14 +69,19 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
         name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
         if wanted.type == "cpu" and name == "torch":
             log.warning("using the slower torch engine: %s", _openvino().why)
-    runtime = _make(name, wanted, precision)
+    runtime = _make(name, wanted, precision, device is None)
     if runtime.description not in _said:
         _said.add(runtime.description)
         log.info("engine: %s", runtime.description)
     return runtime
 
 
-def _make(name: str, device: torch.device, precision: str | None) -> Runtime:
+def _make(name: str, device: torch.device, precision: str | None, best: bool) -> Runtime:
+    if name == "onnxruntime":
+        from engines.onnxruntime_engine import OnnxRuntime
+
+        # What is best is its own matter: it may have DirectML, which torch knows nothing of, or lack CUDA.
+        return OnnxRuntime(None if best else device, precision)
     if name == "torch":
         from engines.torch_engine import TorchRuntime
 
@@ -103,6 +109,16 @@ def _openvino() -> Candidate:
     if importlib.util.find_spec("openvino") is None:
         return Candidate("openvino", False, "openvino is not installed; pip install openvino")
     return Candidate("openvino", True, f"OpenVINO {importlib.metadata.version('openvino')} on the CPU")
+
+
+def _onnxruntime() -> Candidate:
+    try:
+        require("onnxruntime", "onnx", "onnxscript")
+    except EngineError as error:
+        return Candidate("onnxruntime", False, str(error))
+    from engines.onnxruntime_engine import providers
+
+    return Candidate("onnxruntime", True, f"ONNX Runtime with {', '.join(providers())}")
 
 
 def _tensorrt(flavour: Flavour) -> Candidate:
