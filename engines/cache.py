@@ -42,4 +42,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("the engine cache %s cannot be written (%s)", path.parent, error.strerror)
+        _warn(path, error)
+
+
+def can_keep(path: Path) -> bool:
+    """Whether a file can be written there, for engines that write their own; its folder is made. If not, it is said."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return True
+    except OSError as error:
+        _warn(path, error)
+        return False
+
+
+def _warn(path: Path, error: OSError) -> None:
+    log.warning("the engine cache %s cannot be written (%s)", path.parent, error.strerror)

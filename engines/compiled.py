@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.base import Network
-from engines.cache import cache_directory
+from engines.cache import cache_directory, can_keep
 from engines.errors import EngineError
 
 WITHOUT = "--engine torch runs without"
@@ -52,7 +52,10 @@ def require(device: torch.device) -> None:
 
 def keep_on_disk() -> None:
     """Keep compiled kernels with the other engines, so that a second start is quick; the user's own choice stays."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory() / "inductor"))
+    folder = cache_directory() / "inductor"
+    # Where it cannot be written, torch takes the system's temporary one.
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and can_keep(folder / "x"):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def compiled(module: nn.Module, network: Network) -> Callable[..., Tensor]:

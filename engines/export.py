@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from engines.base import Network
-from engines.errors import EngineError
+from engines.errors import EngineError, last_line
 from engines.folding import fold
 from engines.precision import lower
 
@@ -66,14 +66,17 @@ def export_onnx(
     if precision == "fp16":
         lower(module, torch.float16)
     try:
-        model = _converted(module, network, batch)
-        _optimise(model, _names(module))
+        with _quiet():
+            model = _converted(module, network, batch)
+            _optimise(model, _names(module))
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(model, path)
     except OSError:
         raise
     except Exception as error:
-        raise EngineError(f"the {network.name} cannot be written as ONNX ({_last_line(error)})") from error
+        raise EngineError(
+            f"the {network.name} cannot be written as ONNX ({last_line(error)}); --engine torch runs it without"
+        ) from error
     log.info("exported the %s in %.1f s", network.name, time.monotonic() - started)
 
 
@@ -127,11 +130,10 @@ def _converted(module: nn.Module, network: Network, batch: int | None) -> Any:
     example = tuple(torch.zeros((batch or 2, *i.shape), dtype=i.dtype) for i in network.inputs)
     axis = torch.export.Dim("batch", min=1)
     free = None if batch is not None else tuple({0: axis} for _ in network.inputs)
-    with _quiet():
-        program = torch.onnx.export(
-            module, example, dynamo=True, optimize=False, opset_version=OPSET, verbose=False, dynamic_shapes=free,
-            input_names=[i.name for i in network.inputs], output_names=[OUTPUT],
-        )  # fmt: skip
+    program = torch.onnx.export(
+        module, example, dynamo=True, optimize=False, opset_version=OPSET, verbose=False, dynamic_shapes=free,
+        input_names=[i.name for i in network.inputs], output_names=[OUTPUT],
+    )  # fmt: skip
     if program is None:
         raise EngineError("torch made no graph")
     return program.model
@@ -184,18 +186,15 @@ def _write(model: Any, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Without the exporter's talk of packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without the exporter's talk of packages that are not needed and of every node that it looks at."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
             yield
     finally:
-        logger.setLevel(level)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from engines.base import Engine, Network
 from engines.cache import cache_file, write_atomically
-from engines.errors import EngineError
+from engines.errors import EngineError, last_line
 from engines.folding import fold
 from engines.notes import Note, read_note, write_note
 from engines.quantisation import Sample, quantised
@@ -165,7 +165,7 @@ class OpenVINORuntime:
                 return None
             return _core().import_model(path.read_bytes(), "CPU", _options(precision))
         except (RuntimeError, OSError) as error:
-            log.warning("cached engine %s cannot be used (%s); building it again", path.name, _first_line(error))
+            log.warning("cached engine %s cannot be used (%s); building it again", path.name, last_line(error))
             return None
 
 
@@ -211,7 +211,7 @@ def _options(precision: str) -> dict[str, str]:
 
 def _failed(network: Network, error: Exception) -> EngineError:
     return EngineError(
-        f"OpenVINO could not build the {network.name} ({_first_line(error)}); --engine torch runs it without"
+        f"OpenVINO could not build the {network.name} ({last_line(error)}); --engine torch runs it without"
     )
 
 
@@ -225,8 +225,3 @@ def _root_logger_kept() -> Generator[None]:
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -13,13 +13,14 @@ import torch
 from engines import compiled
 from engines.base import Runtime
 from engines.errors import EngineError
+from engines.export import require
 
 if TYPE_CHECKING:
     from engines.tensorrt.binding import Flavour
 
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "cuda", "torch", "tensorrt", "tensorrt-rtx")
+NAMES = ("openvino", "cuda", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ def available() -> list[Candidate]:
     found = [_openvino(), _torch(), _cuda()]
     if _torch_device().type != "cpu":
         found.reverse()
-    # After the others: automatic choice never takes these.
-    found += [_tensorrt("tensorrt"), _tensorrt("tensorrt-rtx")]
+    # After the others: automatic choice never takes these. OpenVINO is the faster one on a CPU.
+    found += [_onnxruntime(), _tensorrt("tensorrt"), _tensorrt("tensorrt-rtx")]
     return sorted(found, key=lambda candidate: not candidate.usable)
 
 
@@ -54,7 +55,7 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
     """Make a runtime.
 
     Args:
-        name: "auto", "openvino", "cuda", "torch", "tensorrt" or "tensorrt-rtx"; "auto" takes one of the first three.
+        name: "auto", or one of ``NAMES``; "auto" takes one of the first three.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
         precision: as the runtime's class takes it; None is its best.
 
@@ -71,14 +72,19 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
             log.warning("using the slower torch engine: %s", best.why)
             best = _torch()
         name = best.name
-    runtime = _make(name, wanted, precision)
+    runtime = _make(name, wanted, precision, device is None)
     if runtime.description not in _said:
         _said.add(runtime.description)
         log.info("engine: %s", runtime.description)
     return runtime
 
 
-def _make(name: str, device: torch.device, precision: str | None) -> Runtime:
+def _make(name: str, device: torch.device, precision: str | None, best: bool) -> Runtime:
+    if name == "onnxruntime":
+        from engines.onnxruntime_engine import OnnxRuntime
+
+        # What is best is its own matter: it may have DirectML, which torch knows nothing of, or lack CUDA.
+        return OnnxRuntime(None if best else device, precision)
     if name == "torch":
         from engines.torch_engine import TorchRuntime
 
@@ -122,6 +128,16 @@ def _cuda() -> Candidate:
         return Candidate("cuda", False, lacking)
     name = torch.cuda.get_device_name()
     return Candidate("cuda", True, f"PyTorch {torch.__version__}, compiled, on {name}")
+
+
+def _onnxruntime() -> Candidate:
+    try:
+        require("onnxruntime", "onnx", "onnxscript")
+    except EngineError as error:
+        return Candidate("onnxruntime", False, str(error))
+    from engines.onnxruntime_engine import providers
+
+    return Candidate("onnxruntime", True, f"ONNX Runtime with {', '.join(providers())}")
 
 
 def _tensorrt(flavour: Flavour) -> Candidate:

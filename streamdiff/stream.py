@@ -98,7 +98,7 @@ class Stream:
 
         Args:
             model: "tiny" (inside the package), a diffusers folder, a .safetensors checkpoint, or a hub id; or a Model.
-            engine: "auto", "openvino" or "torch".
+            engine: "auto", "openvino", "onnxruntime", "torch", "tensorrt" or "tensorrt-rtx".
             device: "cpu", "cuda", "mps"; None takes the best there is.
             precision: "fp32", "bf16", "fp16" or "int8", as the engine can; None takes the best that is built.
             lora: "FILE:SCALE" each.

@@ -6,7 +6,6 @@ import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -69,7 +68,7 @@ class TensorRTRuntime:
         # With its index: another thread's current device may be another one.
         self.device = torch.device("cuda", torch.cuda.current_device() if str(wanted) == "cuda" else wanted.index)
         self.card = bindings.card(self.binding.flavour, self.device)
-        self.precision = cast("Precision", precision)
+        self.precision: Precision = precision
         self.refittable = refittable
         self.profile = profile
         self._progress = progress

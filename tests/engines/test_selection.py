@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 
 import pytest
 import torch
 
 import engines.selection
-from engines import EngineError, available, choose
+from engines import Candidate, EngineError, available, choose
 
 
 def test_a_cpu_gets_openvino() -> None:
@@ -51,6 +52,37 @@ def test_a_missing_openvino_is_said_and_torch_used(
         choose("openvino", "cpu")
 
 
+def test_onnxruntime_runs_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = choose("onnxruntime", "cpu")
+    assert runtime.name == "onnxruntime" and runtime.device == torch.device("cpu")
+    assert next(c.name for c in available()) != "onnxruntime"
+    # Without openvino too the choice is torch, which needs no more packages.
+    monkeypatch.setattr(engines.selection, "_openvino", lambda: Candidate("openvino", False, "not here"))
+    assert choose(device="cpu").name == "torch"
+
+
+def test_onnxruntime_chooses_its_device_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = ["DmlExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: present)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose("onnxruntime").description.endswith("DirectML")
+    assert choose("onnxruntime", "cpu").description.endswith("CPU")
+    (candidate,) = (c for c in available() if c.name == "onnxruntime")
+    assert candidate.usable and candidate.why.endswith("DirectML, CPU")
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnx", "onnxscript"])
+def test_a_missing_onnxruntime_is_said(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
+    says = rf'{package} is not installed; pip install "streamdiff\[onnx\]"'
+    with pytest.raises(EngineError, match=says):
+        choose("onnxruntime", "cpu")
+    (candidate,) = (c for c in available() if c.name == "onnxruntime")
+    assert not candidate.usable and "streamdiff[onnx]" in candidate.why
+    assert choose("torch", "cpu").name == "torch"
+
+
 def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.selection, "_said", set())
     caplog.set_level(logging.INFO)
@@ -61,5 +93,5 @@ def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: 
 
 def test_available_names_what_is_there() -> None:
     found = available()
-    assert {c.name for c in found} == {"openvino", "cuda", "torch", "tensorrt", "tensorrt-rtx"}
+    assert {c.name for c in found} == {"openvino", "cuda", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx"}
     assert all(c.why for c in found)

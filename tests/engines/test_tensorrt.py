@@ -88,7 +88,7 @@ def test_every_lora_target_of_a_unet_is_a_named_weight_of_the_parsed_network(rtx
     network, _parser = parsed(rtx, unet_file)
     modules = toys.unet().build().named_modules()
     targets = [f"{name}.weight" for name, module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
-    assert len(targets) == len(set(targets)) > 100
+    assert len(targets) == len(set(targets)) > 80
     assert [name for name in targets if not network.mark_weights_refittable(name)] == []
     assert set(targets) <= set(matrices(unet_file))
     assert not network.mark_weights_refittable("unet.no_such.weight")

@@ -28,17 +28,17 @@ class Small(nn.Module):
 
 
 class Unet(nn.Module):
-    """SD-Turbo's UNet, narrow: its blocks, attention heads by level and linear projections."""
+    """SD-Turbo's UNet, narrow and of two levels: its blocks, attention heads by level and linear projections."""
 
     def __init__(self) -> None:
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         made: Any = UNet2DConditionModel(
-            sample_size=8, block_out_channels=(8, 16, 16), layers_per_block=1, norm_num_groups=4,
-            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-            cross_attention_dim=12, attention_head_dim=(1, 2, 2), use_linear_projection=True,
+            sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=12, attention_head_dim=(1, 2), use_linear_projection=True,
         )  # fmt: skip
         self.unet = made
 
@@ -53,8 +53,11 @@ class TinyVae(nn.Module):
         super().__init__()
         from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
-        widths = (8, 8, 8, 8)
-        vae: Any = AutoencoderTiny(encoder_block_out_channels=widths, decoder_block_out_channels=widths)
+        widths, blocks = (8, 8, 8, 8), (1, 1, 1, 1)
+        vae: Any = AutoencoderTiny(
+            encoder_block_out_channels=widths, decoder_block_out_channels=widths, num_encoder_blocks=blocks,
+            num_decoder_blocks=blocks,
+        )  # fmt: skip
         self.half_of_vae = vae.encoder if half == "encoder" else vae.decoder
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,16 +72,16 @@ def distinct(module: nn.Module) -> nn.Module:
     return module
 
 
-def _network(name: str, inputs: tuple[Input, ...], make: type[nn.Module], *args: str) -> Network:
+def _network(name: str, inputs: tuple[Input, ...], make: type[nn.Module], *args: str, seed: int = 0) -> Network:
     def build() -> nn.Module:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return distinct(make(*args)).eval()
 
-    return Network(name, f"toy {name}", inputs, build)
+    return Network(name, f"toy {name} {seed}", inputs, build)
 
 
-def small() -> Network:
-    return _network("small", (PICTURE, Input("t", (), torch.int64)), Small)
+def small(seed: int = 0) -> Network:
+    return _network("small", (PICTURE, Input("t", (), torch.int64)), Small, seed=seed)
 
 
 def unet() -> Network:

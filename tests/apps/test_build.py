@@ -1,0 +1,120 @@
+"""``streamdiff build`` and ``streamdiff engines``, as a user runs them, on a small model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apps import building
+from engines import EngineError
+from engines.openvino_engine import OpenVINORuntime
+from streamdiff import Stream, load_model
+from streamdiff.calibration import psnr, record
+from tests.models.toys import make_folder
+from tests.toy import picture
+
+SIZE = (64, 64)
+
+
+def program(cache: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "apps.cli.main", *map(str, words)], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "STREAMDIFF_CACHE": str(cache.parent)},
+    )  # fmt: skip
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, text: str, total: int | None = None) -> None:
+        self.stages.append(text)
+
+    def part(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("model") / "m", "tinyvae")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STREAMDIFF_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "engines"
+
+
+def pictures(count: int = 8) -> list[np.ndarray]:
+    return [picture(i) for i in range(count)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_recorded_covers_every_network_and_many_timesteps(cache: Path, folder: Path) -> None:
+    model = load_model(folder)
+    samples = record(model, OpenVINORuntime("fp32"), SIZE, pictures(), 8)
+    assert set(samples) == {"encoder", "unet", "unet-deep", "unet-shallow", "decoder"}
+    assert samples["unet"] == samples["unet-deep"]
+    rows = {float(row[1].sum()) for row in samples["unet"]}
+    assert len(rows) >= 8
+    assert all(len(tensor) == 1 for row in samples["unet-shallow"] for tensor in row)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_int8_is_built_measured_and_then_used(cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nncf", reason="nncf is not installed")
+    monkeypatch.setattr(building, "SETTINGS", 8)
+    model = load_model(folder)
+    assert building.built_int8(model, SIZE) is None
+    watch = Silent()
+    verdict = building.build_int8(model, SIZE, pictures(), watch)
+    assert {"quantising the unet", "quantising the unet-shallow"} <= set(watch.stages)
+    assert verdict.int8_psnr > 20 and verdict.full_ms > 0
+    known = building.built_int8(model, SIZE)
+    assert known is not None and known["chosen"] == verdict.good and known["loss_db"] == round(verdict.loss_db, 3)
+    for reuse in (1, 2):
+        with Stream.from_pretrained(model, precision="int8", width=64, height=64, reuse_every=reuse) as stream:
+            assert stream(picture(1)).shape == (64, 64, 3)
+    with pytest.raises(EngineError, match="not been built at this size"):
+        Stream.from_pretrained(model, precision="int8", width=72, height=64)
+
+
+@pytest.mark.parametrize(
+    ("loss", "ms", "good"), [(0.9, 5.0, True), (1.1, 5.0, False), (-0.5, 9.0, True), (0.0, 9.9, False)]
+)
+def test_the_verdict(loss: float, ms: float, good: bool) -> None:
+    assert building.Verdict(loss, 50.0, 35.0, 10.0, ms).good is good
+
+
+def test_psnr() -> None:
+    a = np.full((4, 4, 3), 100, np.uint8)
+    assert psnr(a, a) == 99
+    assert psnr(a, a + 10) == pytest.approx(10 * np.log10(255**2 / 100))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_build_list_and_remove_from_the_command_line(cache: Path, folder: Path) -> None:
+    built = program(cache, "build", folder, "--size", "64x64")
+    assert built.returncode == 0 and "built" in built.stdout, built.stderr
+    listed = program(cache, "engines", "list")
+    assert "unet-shallow" in listed.stdout and "openvino" in listed.stdout
+    again = program(cache, "build", folder, "--size", "64x64")
+    assert again.returncode == 0
+    for wrong in (("engines", "remove"), ("engines", "remove", "nonsense"), ("build", folder, "--size", "64")):
+        refused = program(cache, *wrong)
+        assert refused.returncode in (1, 2) and len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    removed = program(cache, "engines", "remove", folder)
+    assert removed.returncode == 0 and "removed 7 engines" in removed.stdout
+    assert "no engines" in program(cache, "engines", "list").stdout
+    shutil.rmtree(cache)
+    assert "no engines" in program(cache, "engines", "list").stdout
+
+
+def test_int8_for_another_engine_is_refused(cache: Path, folder: Path) -> None:
+    refused = program(cache, "build", folder, "--precision", "int8", "--engine", "torch")
+    assert refused.returncode != 0 and "int8" in refused.stderr and "Traceback" not in refused.stderr
