@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 import importlib.util
 import itertools
 import os
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from engines.errors import EngineError
 
 WITHOUT = "--engine torch runs without"
 
+_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _numbers = itertools.count()
 
 
@@ -53,9 +56,11 @@ def require(device: torch.device) -> None:
 def keep_on_disk() -> None:
     """Keep compiled kernels with the other engines, so that a second start is quick; the user's own choice stays."""
     folder = cache_directory() / "inductor"
-    # Where it cannot be written, torch takes the system's temporary one.
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and can_keep(folder / "x"):
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    # torch writes its default into the environment when it is imported, which is nobody's choice; and where ours cannot
+    # be written, it is as good as any.
+    default = importlib.import_module("torch._inductor.runtime.cache_dir_utils").default_cache_dir()
+    if os.environ.get(_VARIABLE, default) == default and can_keep(folder / "x"):
+        os.environ[_VARIABLE] = str(folder)
 
 
 def compiled(module: nn.Module, network: Network) -> Callable[..., Tensor]:
@@ -80,13 +85,18 @@ def compiling(name: str) -> Generator[None]:
         EngineError: torch.compile or a first run failed; the message has the reason.
     """
     try:
-        with warnings.catch_warnings():
+        # What is compiled again and again would be run eagerly in the end, with no more than a line in the log.
+        with warnings.catch_warnings(), _dynamo().patch(fail_on_recompile_limit_hit=True):
             warnings.simplefilter("ignore")  # advice for who wrote the model
             yield
     except (EngineError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise EngineError(f"torch.compile could not build the {name} ({_reason(error)}); {WITHOUT}") from error
+
+
+def _dynamo() -> Any:
+    return importlib.import_module("torch._dynamo.config")
 
 
 def _small(x: Tensor) -> Tensor:

@@ -114,8 +114,7 @@ class CudaStep:
         """As ``Recorder.record``; the tensors are contiguous."""
         self._replay = replay
         self._given, self._made = given, made
-        self._rows = torch.empty(given.shape, dtype=given.dtype, pin_memory=True)
-        self._output = torch.empty(made.shape, dtype=made.dtype, pin_memory=True)
+        self._rows, self._output = _pinned(given), _pinned(made)
         self._copies = torch.cuda.Stream(given.device)
         self._copied = torch.cuda.Event()
 
@@ -136,6 +135,11 @@ class CudaStep:
                 self._copied.record()
         self._copied.synchronize()
         return self._output.numpy().copy()
+
+
+def _pinned(like: Tensor) -> Tensor:
+    """Of the same shape and type, in memory of the host that the device copies from and to by itself."""
+    return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
 
 class CudaRuntime:

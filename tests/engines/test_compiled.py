@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from engines import EngineError, Network
 from engines.base import Input
@@ -29,7 +30,7 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STREAMDIFF_CACHE", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())
     return tmp_path / "engines" / "inductor"
 
 
@@ -70,6 +71,34 @@ def test_equal_code_of_other_sizes_does_not_count(cache: Path) -> None:
             for batch in (1, 2):
                 assert torch.equal(function(torch.ones(batch, size)), torch.ones(batch, size))
         assert dynamo.counters["stats"]["unique_graphs"] - before == 2
+
+
+class Restless(nn.Module):
+    """Another function at each call, as far as Dynamo can see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+@needs_compiler
+def test_what_is_compiled_at_every_call_is_refused_and_not_run_eagerly(cache: Path) -> None:
+    keep_on_disk()
+    network = Network("restless", "restless", (Input("x", (4,), torch.float32),), Restless)
+    made = CudaEngine(compiled(network.build(), network), network, CPU, FakeGraphs(taped=False))
+    with torch._dynamo.config.patch(recompile_limit=2), pytest.raises(EngineError, match="--engine torch") as caught:
+        made(torch.zeros(1, 4))
+    assert "recompile limit" in str(caught.value).replace("_", " ")
+
+
+def test_torchs_default_is_not_taken_for_a_choice(cache: Path) -> None:
+    """It writes it into the environment as soon as it is imported; the fixture does too."""
+    keep_on_disk()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(cache)
 
 
 def test_the_users_own_place_for_kernels_stays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
