@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps import building
+from apps import building, comparison
 from engines import EngineError
 from engines.openvino_engine import OpenVINORuntime
 from streamdiff import Stream, load_model
@@ -118,3 +118,14 @@ def test_build_list_and_remove_from_the_command_line(cache: Path, folder: Path) 
 def test_int8_for_another_engine_is_refused(cache: Path, folder: Path) -> None:
     refused = program(cache, "build", folder, "--precision", "int8", "--engine", "torch")
     assert refused.returncode != 0 and "int8" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_the_engines_are_compared_in_one_table(cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")]
+    monkeypatch.setattr(comparison, "candidates", lambda: chosen)
+    said: list[str] = []
+    rows = comparison.compare(str(folder), SIZE, 5, baseline=False, say=said.append)
+    assert said == ["torch fp32", "openvino fp32", "openvino int8"]
+    assert rows[0]["psnr_db"] == 99 and rows[1]["psnr_db"] > 50
+    assert all(row["peak_memory_mb"] > 0 and row["steps"]["4"]["fps"] > 0 for row in rows[:2])
+    assert "streamdiff build" in rows[2]["failed"]
