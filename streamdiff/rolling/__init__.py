@@ -1,0 +1,1 @@
+"""Rolling Forcing: the windowed video mode (ALGORITHMS 6)."""

@@ -1,0 +1,68 @@
+"""Toy Wan transformers: random weights in the original layout, and diffusers' model filled from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamdiff.rolling.transformer import RollingTransformer
+from streamdiff.rolling.weights import fill_transformer
+
+
+def original_weights(
+    *, channels: int = 4, heads: int = 2, width: int = 8, layers: int = 2, ffn: int = 24, text: int = 6, freq: int = 16,
+    seed: int = 0,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Random weights under Wan's own names, large enough that every part of the model shows in its output."""
+    generator = torch.Generator().manual_seed(seed)
+    dim = heads * width
+
+    def linear(name: str, out: int, into: int) -> dict[str, Tensor]:
+        return {
+            f"{name}.weight": torch.randn(out, into, generator=generator) / into**0.5,
+            f"{name}.bias": 0.2 * torch.randn(out, generator=generator),
+        }
+
+    w = {
+        "patch_embedding.weight": torch.randn(dim, channels, 1, 2, 2, generator=generator) / (4 * channels) ** 0.5,
+        "patch_embedding.bias": 0.2 * torch.randn(dim, generator=generator),
+        **linear("text_embedding.0", dim, text), **linear("text_embedding.2", dim, dim),
+        **linear("time_embedding.0", dim, freq), **linear("time_embedding.2", dim, dim),
+        **linear("time_projection.1", 6 * dim, dim), **linear("head.head", 4 * channels, dim),
+        "head.modulation": 0.3 * torch.randn(1, 2, dim, generator=generator),
+    }  # fmt: skip
+    for i in range(layers):
+        b = f"blocks.{i}."
+        for part in ("self_attn", "cross_attn"):
+            for name in "qkvo":
+                w |= linear(f"{b}{part}.{name}", dim, dim)
+            for name in ("norm_q", "norm_k"):
+                w[f"{b}{part}.{name}.weight"] = 1 + 0.5 * torch.rand(dim, generator=generator)
+        w |= linear(f"{b}ffn.0", ffn, dim) | linear(f"{b}ffn.2", dim, ffn)
+        w[f"{b}norm3.weight"] = 1 + 0.2 * torch.randn(dim, generator=generator)
+        w[f"{b}norm3.bias"] = 0.2 * torch.randn(dim, generator=generator)
+        w[f"{b}modulation"] = 0.5 + 0.5 * torch.randn(1, 6, dim, generator=generator)
+    return w
+
+
+def config_of(w: dict[str, Tensor], heads: int) -> dict[str, Any]:
+    """diffusers' configuration of a transformer with these weights."""
+    dim, channels = w["patch_embedding.weight"].shape[:2]
+    return {
+        "patch_size": (1, 2, 2), "num_attention_heads": heads, "attention_head_dim": dim // heads,
+        "in_channels": channels, "out_channels": channels, "text_dim": w["text_embedding.0.weight"].shape[1],
+        "freq_dim": w["time_embedding.0.weight"].shape[1], "ffn_dim": w["blocks.0.ffn.0.weight"].shape[0],
+        "num_layers": sum(name.endswith("self_attn.q.weight") for name in w), "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "rope_max_seq_len": 64,
+    }  # fmt: skip
+
+
+def toy_transformer(w: dict[str, Tensor], heads: int) -> RollingTransformer:
+    from diffusers import WanTransformer3DModel
+
+    wan = WanTransformer3DModel(**config_of(w, heads))
+    fill_transformer(wan, dict(w), Path("toy"))
+    return RollingTransformer(wan)
