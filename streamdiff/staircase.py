@@ -14,7 +14,7 @@ S = TypeVar("S")
 
 
 class Staircase(ABC, Generic[S]):
-    """One slot for each noise level, the noisiest first; a slot is empty or full, and an empty one is never evaluated."""
+    """One slot for each noise level, noisiest first; a slot is empty or full, and an empty one is never evaluated."""
 
     def __init__(self, levels: int) -> None:
         self._slots: list[S | None] = [None] * levels

@@ -158,12 +158,13 @@ class RollingDenoiser(Staircase[Block[T]]):
         """
         self._settle()
         self._text = self._transformer.embed_text(text)
-        if not recache or self._cache.anchor is None:
+        cache = self._cache
+        if not recache or cache.anchor is None:
             return
-        cache, first, newest = self._cache, self._cache.first, self._cache.newest
+        first = cache.first
         if first != cache.anchor:
             self._clean_pass([], cache.anchor, cache.latents[0], self._text)
-        for block in range(first, newest + 1):
+        for block in range(first, cache.newest + 1):
             self._clean_pass(list(range(first, block)), block, cache.latents[cache.place(block)], self._text)
 
     def re_anchor(self) -> None:

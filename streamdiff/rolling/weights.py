@@ -1,4 +1,4 @@
-"""Weights of Rolling Forcing, Self-Forcing and Causal-Forcing as their authors release them, for diffusers' transformer.
+"""Weights of Rolling Forcing, Self-Forcing and Causal-Forcing as released, for diffusers' WanTransformer3DModel.
 
 The files hold ``generator_ema`` (or ``generator``), a state dict under Wan's original names behind ``model.`` and
 whatever FSDP and activation checkpointing have put between. The released weights have terms of their own and are no

@@ -86,4 +86,3 @@ def test_the_video(given: tuple[dict[str, Tensor], dict[str, Any]], run: tuple[W
     reference = given[0]["latents"][0]
     assert video.shape == reference.shape
     assert (video - reference).abs().max() <= BAR
-    print("largest difference", float((video - reference).abs().max()))
