@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engines.base import Engine, Runtime
+from engines.base import Engine, Network, Runtime
 from engines.pool import shared_engine
-from streamdiff.models.base import Model
+from streamdiff.models.base import Tokenize
 
 KEPT = 64
 """Prompts whose embeddings are kept, so that switching back is instant."""
 
 
+class Prompted(Protocol):
+    """What a model needs in order to be told prompts."""
+
+    @property
+    def tokenize(self) -> Tokenize:
+        """Text to ids."""
+        ...
+
+    def text_encoder(self) -> Network:
+        """Ids to embeddings."""
+        ...
+
+
 class Conditioning:
     """Embeds prompts for one stream, remembering the latest ``KEPT`` of them."""
 
-    def __init__(self, model: Model, runtime: Runtime) -> None:
+    def __init__(self, model: Prompted, runtime: Runtime) -> None:
         self._model = model
         self._runtime = runtime
         self._engine: Engine | None = None

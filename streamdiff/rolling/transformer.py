@@ -51,17 +51,23 @@ class RollingTransformer(nn.Module):
         patch: latent pixels on a side of a token's patch.
     """
 
-    def __init__(self, wan: Any) -> None:
-        """Take over a model: its attention processors are replaced, and its condition embedder becomes float32.
+    def __init__(self, wan: Any, dtype: torch.dtype = torch.float32) -> None:
+        """Take over a model: its attention processors are replaced.
 
         Args:
             wan: a WanTransformer3DModel for text alone, with patches of one frame.
+            dtype: precision of its large layers. Norms and modulations keep that of their weights, and what embeds
+                times and prompts is float32: it runs once for each of them, and exactness is worth more there.
         """
         super().__init__()
+        wan.condition_embedder.float()
+        wan.patch_embedding.to(dtype)
+        wan.proj_out.to(dtype)
         for block in wan.blocks:
+            for part in (block.attn1, block.attn2, block.ffn):
+                part.to(dtype)
             block.attn1.set_processor(RollingSelfAttention())
             block.attn2.set_processor(RollingCrossAttention())
-        wan.condition_embedder.float()  # runs once a prompt and once a ladder: exactness is worth more there
         self.wan = wan.eval().requires_grad_(False)
         self.layers = len(wan.blocks)
         self.heads = int(wan.config.num_attention_heads)

@@ -38,14 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: it cannot be read, or is the checkpoint of another model.
     """
-    if not path.is_file():
-        raise ModelError(f"the checkpoint {path} is not there; check the path")
-    try:
-        loaded = _load(path)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"the checkpoint {path} cannot be read as weights: {first_line(error)}") from None
+    loaded = load_tensors(path)
     part = next((loaded[name] for name in PARTS if name in loaded), loaded)
     given = cast("Mapping[Any, Any]", part if isinstance(part, Mapping) else {})
     tensors = {_plain(str(name)): value for name, value in given.items() if isinstance(value, Tensor)}
@@ -59,10 +52,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def fill_transformer(wan: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load a checkpoint into a WanTransformer3DModel that may still be on the meta device, in the file's precision.
+    """Make a checkpoint's tensors the parameters of a WanTransformer3DModel, in the file's precision.
 
     Args:
-        wan: the model to fill.
+        wan: the model to fill; its own parameters may be on the meta device.
         tensors: as ``read_checkpoint`` gives them; emptied.
         path: for the message.
 
@@ -90,14 +83,26 @@ def fill_transformer(wan: nn.Module, tensors: dict[str, Tensor], path: Path) -> 
     wan.load_state_dict(converted, assign=True)
 
 
-def _load(path: Path) -> Mapping[str, Any]:
-    if path.suffix.lower() == ".safetensors":
-        from safetensors.torch import load_file
+def load_tensors(path: Path) -> Mapping[str, Any]:
+    """What a file of weights holds by name: a ``.safetensors`` file, or a pickle read as weights only.
 
-        safetensors_header(path)
-        return load_file(str(path))
-    # Mapped where the format allows: a training checkpoint holds more than is wanted of it.
-    loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    Raises:
+        ModelError: it is not there, or cannot be read so.
+    """
+    if not path.is_file():
+        raise ModelError(f"the file {path} is not there; check the path")
+    try:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import load_file
+
+            safetensors_header(path)
+            return load_file(str(path))
+        # Mapped where the format allows: a training checkpoint holds more than is wanted of it.
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{path} cannot be read as weights: {first_line(error)}") from None
     return cast("Mapping[str, Any]", loaded) if isinstance(loaded, Mapping) else {}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from streamdiff.rolling.transformer import RollingTransformer
+from streamdiff.rolling.vae import WanVae
 from streamdiff.rolling.weights import fill_transformer
 
 
@@ -66,3 +67,26 @@ def toy_transformer(w: dict[str, Tensor], heads: int) -> RollingTransformer:
     wan = WanTransformer3DModel(**config_of(w, heads))
     fill_transformer(wan, dict(w), Path("toy"))
     return RollingTransformer(wan)
+
+
+CHANNELS = 4
+"""Of the toy VAE's latents."""
+
+
+def wan_vae() -> Any:
+    """An AutoencoderKLWan of a few thousand parameters that paints with contrast."""
+    from diffusers import AutoencoderKLWan
+
+    generator = torch.Generator().manual_seed(4)
+    vae = AutoencoderKLWan(
+        base_dim=4, z_dim=CHANNELS, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
+        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 0.8, 1.0, 1.2],
+    )  # fmt: skip
+    for parameter in vae.parameters():
+        spread = 0.3 if parameter.ndim == 1 else (parameter[0].numel() ** -0.5)
+        parameter.data = parameter.data * 0 + spread * torch.randn(parameter.shape, generator=generator)
+    return vae
+
+
+def toy_vae() -> WanVae:
+    return WanVae(wan_vae())
