@@ -97,8 +97,9 @@ def load_tensors(path: Path) -> Mapping[str, Any]:
 
             safetensors_header(path)
             return load_file(str(path))
-        # Mapped where the format allows: a training checkpoint holds more than is wanted of it.
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with quiet():
+            # Mapped where the format allows: a training checkpoint holds more than is wanted of it.
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except ModelError:
         raise
     except Exception as error:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from streamdiff.rolling.model import RollingModel
 from streamdiff.rolling.transformer import RollingTransformer
-from streamdiff.rolling.vae import WanVae
+from streamdiff.rolling.vae import VideoVae, WanVae
 from streamdiff.rolling.weights import fill_transformer
+
+CHANNELS = 4
+"""Of the toys' latents."""
+TEXT = (4, 6)
+"""Tokens and width of the toys' prompts."""
 
 
 def original_weights(
@@ -69,10 +77,6 @@ def toy_transformer(w: dict[str, Tensor], heads: int) -> RollingTransformer:
     return RollingTransformer(wan)
 
 
-CHANNELS = 4
-"""Of the toy VAE's latents."""
-
-
 def wan_vae() -> Any:
     """An AutoencoderKLWan of a few thousand parameters that paints with contrast."""
     from diffusers import AutoencoderKLWan
@@ -90,3 +94,42 @@ def wan_vae() -> Any:
 
 def toy_vae() -> WanVae:
     return WanVae(wan_vae())
+
+
+class PictureVae:
+    """A VAE of single pictures without weights: block means, and back. Its stride is 1."""
+
+    channels = CHANNELS
+    stride = 1
+    wanted = 1
+
+    def encoder(self) -> PictureVae:
+        return self
+
+    def decoder(self) -> Callable[[Tensor], Tensor]:
+        return self.decode
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        x = torch.nn.functional.avg_pool2d(pictures.permute(0, 3, 1, 2) / 127.5 - 1, 8)
+        return torch.cat([x, x.prod(1, keepdim=True)], 1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        x = latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3)
+        return (x * 127.5 + 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class ToyText(nn.Module):
+    def forward(self, ids: Tensor) -> Tensor:
+        return torch.sin(ids[:, :, None].float() * torch.arange(1, TEXT[1] + 1))
+
+
+def tokenize(text: str) -> Tensor:
+    return torch.tensor([list(hashlib.sha256(text.encode()).digest()[: TEXT[0]])])
+
+
+def toy_model(vae: VideoVae | None = None, *, layers: int = 2, **facts: Any) -> RollingModel:
+    weights = original_weights(channels=CHANNELS, text=TEXT[1], heads=1, width=12, layers=layers, ffn=12)
+    return RollingModel(
+        name="toy", key="rolling-toy", transformer=toy_transformer(weights, 1), vae=vae or toy_vae(),
+        tokenize=tokenize, make_text_encoder=ToyText, text_length=TEXT[0], default_size=(64, 64), **facts,
+    )  # fmt: skip
