@@ -24,6 +24,10 @@ class Staircase(ABC, Generic[S]):
         """What has gone in and not come out, newest first."""
         return [slot for slot in self._slots if slot is not None]
 
+    def clear(self) -> None:
+        """Empty every slot."""
+        self._slots = [None] * len(self._slots)
+
     def enter(self, slot: S, level: int = 0) -> tuple[Tensor, S] | None:
         """Let something in at a noise level and step once.
 

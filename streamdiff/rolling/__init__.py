@@ -2,7 +2,7 @@
 
 Read it beside section 6 in this order: ``schedule`` (the ladder of noise levels), ``window`` (which blocks a pass
 sees), ``cache`` (their keys and values), ``attention`` and ``transformer`` (one joint pass), ``denoiser`` (the rolling
-window on latents), ``vae`` and ``intake`` (pictures to latents and back), ``stream`` (the public face).
+window on latents), ``vae``, ``intake`` and ``outlet`` (pictures to latents and back), ``stream`` (the public face).
 """
 
 from streamdiff.rolling.config import RollingConfig

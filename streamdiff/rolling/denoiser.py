@@ -48,9 +48,9 @@ class _Finished:
 class RollingDenoiser(Staircase[Block[T]]):
     """A window of blocks, each at its own noise level, the oldest the cleanest, denoised jointly.
 
-    A block enters by ``push``; every push and every ``step`` moves all blocks one level on, and the one that leaves the
-    last level is final. Its keys and values are written by its clean pass just before they are first needed, so that it
-    can be shown without waiting for that, and the last one's are never computed.
+    A block enters by ``push``; every push and every ``advance`` moves all blocks one level on, and the one that leaves
+    the last level is final. Its keys and values are written by its clean pass just before they are first needed, so
+    that it can be shown without waiting for that, and the last one's are never computed.
 
     Memory and time for a block are constant, and positions never run out: a stream has no longest length.
     """
@@ -130,7 +130,7 @@ class RollingDenoiser(Staircase[Block[T]]):
         return self._taken(finished)
 
     @torch.inference_mode()
-    def drain_step(self) -> tuple[Tensor, T] | None:
+    def advance(self) -> tuple[Tensor, T] | None:
         """Step without letting a block in, while any is in the window; returns as ``push``."""
         return self._taken(self.step())
 
@@ -173,7 +173,7 @@ class RollingDenoiser(Staircase[Block[T]]):
 
     def clear(self) -> None:
         """Forget window and history; the prompt stays."""
-        self._slots = [None] * len(self._ladder)
+        super().clear()
         self._cache.clear()
         self._next = 0
         self._anchors = {0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Ladder:
     train_steps: int = 1000
 
     def __post_init__(self) -> None:
-        falling = all(a > b for a, b in zip(self.timesteps, self.timesteps[1:], strict=False))
+        falling = all(a > b for a, b in pairwise(self.timesteps))
         if not self.timesteps or not falling or not 0 < self.timesteps[-1] <= self.timesteps[0] <= self.train_steps:
             raise ConfigError(
                 f"timesteps {', '.join(f'{t:g}' for t in self.timesteps) or '(none)'}: they must fall, "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,7 @@ from streamdiff.rolling.config import RollingConfig
 from streamdiff.rolling.denoiser import RollingDenoiser
 from streamdiff.rolling.intake import Intake
 from streamdiff.rolling.model import RollingModel
-
-Load = list[Frame] | None
-"""What travels with a block: the camera's frames it was made of, or nothing when it was made from the prompt."""
+from streamdiff.rolling.outlet import Load, Outlet
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,33 @@ class RollingStream:
         self._active = self._wanted = self._prepare(config)
         self._size: tuple[int, int] | None = None
         self._start()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        checkpoint: str | Path | None = None,
+        *,
+        decoder: str | Path | None = None,
+        device: str | None = None,
+        precision: torch.dtype | None = None,
+        **settings: Any,
+    ) -> RollingStream:
+        """Load a model and prepare a stream.
+
+        Args:
+            folder, checkpoint, decoder, device, precision: as ``load_rolling`` takes them.
+            settings: fields of RollingConfig; the size is the model's own where it is not given.
+
+        Raises:
+            ConfigError, ModelError, EngineError: in one line, what to do.
+        """
+        from streamdiff.rolling.load import load_rolling
+
+        RollingConfig.make(**settings)  # before the minutes that loading may take
+        model = load_rolling(folder, checkpoint, decoder=decoder, device=device, precision=precision)
+        width, height = model.default_size
+        return cls(model, RollingConfig.make(**{"width": width, "height": height, **settings}))
 
     @property
     def config(self) -> RollingConfig:
@@ -176,7 +202,7 @@ class RollingStream:
             if latents is not None:
                 self._intake.take()
                 self._denoiser.remember(latents)
-                self._decoder(latents)
+                self._outlet.skip(latents)
         self._begun = True
 
     def reset(self) -> None:
@@ -188,7 +214,7 @@ class RollingStream:
     def close(self) -> None:
         """Let go of the model, the cache and all frames."""
         self._conditioning = None
-        for name in ("_denoiser", "_intake", "_decoder", "_active", "_wanted", "_ready"):
+        for name in ("_denoiser", "_intake", "_outlet", "_active", "_wanted", "_ready"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> RollingStream:
@@ -221,11 +247,10 @@ class RollingStream:
             )
             self._size = size
         self._intake = Intake(model.vae, model.span.block)
-        self._decoder = model.vae.decoder()
+        self._outlet = Outlet(model.vae, model.fps)
         self._generator = torch.Generator().manual_seed(setting.config.seed)
         self._level = 0
         self._begun = False
-        self._made = 0
         self._ready: list[Frame] = []
 
     def _switch(self) -> None:
@@ -237,10 +262,17 @@ class RollingStream:
             self._finish_gathered()
             while self._denoiser.held:
                 self._advance()
-            self._active = new
             ready = self._ready
-            self._start()
-            self._ready = ready
+            try:
+                self._active = new
+                self._start()
+            except BaseException:
+                # It does not fit; the old size did.
+                self._active = self._wanted = old
+                self._start()
+                raise
+            finally:
+                self._ready = ready
             return
         self._active = new
         if old.config.seed != new.config.seed:
@@ -279,7 +311,7 @@ class RollingStream:
         self._leave(finished)
 
     def _advance(self) -> None:
-        self._leave(self._denoiser.drain_step())
+        self._leave(self._denoiser.advance())
 
     def _leave(self, finished: tuple[Tensor, Load] | None) -> None:
         """Decode a final block and make its pictures ready."""
@@ -287,17 +319,10 @@ class RollingStream:
             return
         latents, load = finished
         try:
-            pictures = cast("Pixels", self._decoder(latents).cpu().numpy())
+            self._ready += self._outlet.frames(latents, load)
         except BaseException:
             self.lost += len(load or ())
             raise
-        if load is None:
-            for picture in pictures:
-                self._ready.append(Frame(picture, pts=self._made / self.model.fps, index=self._made))
-                self._made += 1
-        else:
-            # A block that was filled up gives more pictures than it has frames.
-            self._ready += [frame.with_pixels(picture) for frame, picture in zip(load, pictures, strict=False)]
 
     def _taken(self) -> list[Frame]:
         ready, self._ready = self._ready, []

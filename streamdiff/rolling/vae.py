@@ -115,8 +115,8 @@ class _WanEncoder:
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         weights = self._weights
-        x = pictures.permute(3, 0, 1, 2)[None].to(weights.device, weights.dtype) / 127.5 - 1
-        hidden = weights.vae.encoder(x, feat_cache=self._memory, feat_idx=[0])
+        x = pictures.permute(3, 0, 1, 2)[None].to(weights.device).float() / 127.5 - 1
+        hidden = weights.vae.encoder(x.to(weights.dtype), feat_cache=self._memory, feat_idx=[0])
         self._begun = True
         # The distribution's mean, no sampling.
         mean = weights.vae.quant_conv(hidden)[:, : weights.channels].float()

@@ -14,6 +14,7 @@ from torch import Tensor
 from streamdiff.errors import ConfigError
 from streamdiff.rolling.denoiser import RollingDenoiser
 from streamdiff.rolling.schedule import Ladder, make_ladder
+from streamdiff.rolling.transformer import RollingTransformer
 from streamdiff.rolling.window import Span
 from tests.rolling.reference import Reference, Shape
 from tests.rolling.toys import original_weights, toy_transformer
@@ -44,8 +45,8 @@ class Pair:
 
     def drain(self) -> None:
         while self.plain.window:
-            self.compare(self.ours.drain_step(), self.plain.step())
-        assert self.ours.drain_step() is None
+            self.compare(self.ours.advance(), self.plain.step())
+        assert self.ours.advance() is None
 
     def prompt(self, recache: bool) -> None:
         text = torch.randn(5, 6, generator=self.generator)
@@ -195,6 +196,21 @@ def test_blocks_cannot_be_remembered_behind_a_window() -> None:
     p.push()
     with pytest.raises(ConfigError, match="only while no block is in its window"):
         p.ours.remember(torch.zeros(p.ours.noise_shape[1:]))
+
+
+def test_an_error_loses_only_the_block_that_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = pair()
+    for _ in range(7):
+        p.push()
+    noise = torch.zeros(p.ours.noise_shape)
+    with monkeypatch.context() as patch:
+        patch.setattr(RollingTransformer, "forward", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            p.ours.push(noise[0], noise, 0)
+    for _ in range(7):
+        p.push()
+    p.drain()
+    assert p.compared == 14
 
 
 def test_clearing_forgets_all_but_the_prompt() -> None:

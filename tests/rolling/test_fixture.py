@@ -63,7 +63,7 @@ def run(given: tuple[dict[str, Tensor], dict[str, Any]]) -> tuple[Watched, list[
         if out is not None:
             assert out[1] == len(finished)
             finished.append(out[0])
-    while (out := denoiser.drain_step()) is not None:
+    while (out := denoiser.advance()) is not None:
         finished.append(out[0])
     return denoiser, finished
 

@@ -113,9 +113,7 @@ def test_a_released_checkpoint(folder: Path, tmp_path: Path, part: str) -> None:
 
 
 def test_a_stream_through_every_part(folder: Path) -> None:
-    with RollingStream(
-        load_rolling(folder, device="cpu"), RollingConfig.make(prompt="a lake", width=64, height=64)
-    ) as stream:
+    with RollingStream.from_pretrained(folder, device="cpu", prompt="a lake", width=64, height=64) as stream:
         pictures = [frame.pixels for frame in stream.generate(1)]
     assert len(pictures) == 9 and pictures[0].shape == (64, 64, 3)
 

@@ -13,6 +13,7 @@ import torch
 
 from streamdiff import ClosedError, ConfigError, Frame, LiveStream, PictureError
 from streamdiff.rolling import RollingConfig, RollingModel, RollingStream
+from streamdiff.rolling.cache import BlockCache
 from tests.rolling.toys import PictureVae, toy_model
 from tests.toy import frames, picture
 
@@ -139,6 +140,25 @@ def test_a_change_of_size_finishes_all_and_begins_anew(model: RollingModel) -> N
     assert {frame.pixels.shape for frame in out[15:]} == {(64, 96, 3)}
     fresh = stream(model, width=96)
     assert np.array_equal(shown(out[15:]), shown(pushed(fresh, given[15:]) + fresh.flush()))
+
+
+def test_a_size_that_does_not_fit_leaves_the_old_one(plain: RollingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    s, given = stream(plain), frames(12)
+    out = pushed(s, given[:5])
+    allocate = BlockCache.__init__
+
+    def fails(self: BlockCache, *args: Any) -> None:
+        if args[5][2] == 12:  # latents across
+            raise torch.OutOfMemoryError("no memory")
+        allocate(self, *args)
+
+    monkeypatch.setattr(BlockCache, "__init__", fails)
+    s.update(width=96)
+    with pytest.raises(torch.OutOfMemoryError):
+        s.push(given[5])
+    assert (s.config.width, s.lost) == (64, 1)
+    out += pushed(s, given[6:]) + s.flush()
+    assert [frame.index for frame in out] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
 
 
 def test_a_new_anchor_takes_the_old_one_s_place(plain: RollingModel) -> None:
