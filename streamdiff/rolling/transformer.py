@@ -111,8 +111,22 @@ class RollingTransformer(nn.Module):
             frames: positions.
             height, width: of a latent.
         """
-        cos, sin = self.wan.rope(torch.empty(1, 1, frames, height, width, device=self.device))
-        return cos[0], sin[0]
+        from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+        # The model's own tables, from the function it makes them with: its way of reading them out is wrong in some
+        # versions for some widths, and ends at rope_max_seq_len.
+        grid = frames, height // self.patch, width // self.patch
+        side = 2 * (self.width // 6)
+        tables: list[Any] = []
+        for axis, channels in enumerate((self.width - 2 * side, side, side)):
+            along: Any = get_1d_rotary_pos_embed(
+                channels, grid[axis], use_real=True, repeat_interleave_real=True, freqs_dtype=torch.float64
+            )
+            shape = [1, 1, 1, channels]
+            shape[axis] = grid[axis]
+            tables.append([table.view(shape).expand(*grid, channels) for table in along])
+        cos, sin = (torch.cat(parts, dim=3).flatten(0, 2)[:, None] for parts in zip(*tables, strict=True))
+        return cos.to(self.device, torch.float32), sin.to(self.device, torch.float32)
 
     def forward(
         self, x: Tensor, time: TimeEmbedding, text: Sequence[TextMemory], sight: Callable[[int], Sight]

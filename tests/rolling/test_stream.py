@@ -98,6 +98,14 @@ def test_leaving_and_coming_back(kind: str, request: pytest.FixtureRequest) -> N
     assert [frame.index for frame in out] == list(range(40))
 
 
+def test_a_camera_after_the_start_fills_whole_blocks(model: RollingModel) -> None:
+    """The decoder's next latent frame gives four pictures, so the encoder's first must be made of four too."""
+    s = stream(model, level=4)
+    assert len(list(s.generate(1))) == 9
+    counts = [len(s.push(frame)) for frame in frames(24)]
+    assert {i: n for i, n in enumerate(counts) if n} == {11: 12, 23: 12}
+
+
 def test_a_prompt_change_shows_at_once_and_without_a_break(plain: RollingModel) -> None:
     results: dict[str, np.ndarray] = {}
     for name, changes in {
