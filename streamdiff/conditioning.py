@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engines.base import Engine, Runtime
+from engines.base import Engine, Network, Runtime
 from engines.pool import shared_engine
-from streamdiff.models.base import Model
+from streamdiff.models.base import Tokenize
 
 KEPT = 64
 """Prompts whose embeddings are kept, so that switching back is instant."""
@@ -18,10 +19,23 @@ KEPT_BYTES = 2**28
 """Memory, in bytes, for the rows that are kept: 8 MB for each prompt and timestep of Stable Diffusion 1.5."""
 
 
+class Prompted(Protocol):
+    """What a model needs in order to be told prompts."""
+
+    @property
+    def tokenize(self) -> Tokenize:
+        """Text to ids."""
+        ...
+
+    def text_encoder(self) -> Network:
+        """Ids to embeddings."""
+        ...
+
+
 class Conditioning:
     """Embeds prompts for one stream and conditions the denoiser, remembering the latest."""
 
-    def __init__(self, model: Model, runtime: Runtime) -> None:
+    def __init__(self, model: Prompted, runtime: Runtime) -> None:
         self._model = model
         self._runtime = runtime
         self._text: Engine | None = None
