@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamdiff.conditioning import Conditioning
+from streamdiff.conditioning import Prompts
 from streamdiff.errors import ClosedError, ConfigError
 from streamdiff.frame import Frame, Pixels
 from streamdiff.picture import check_pixels, cover, to_pixels
@@ -57,7 +57,7 @@ class RollingStream:
         """
         self.model = model
         self.lost = 0
-        self._conditioning: Conditioning | None = Conditioning(model, model.runtime)
+        self._prompts: Prompts | None = Prompts(model, model.runtime)
         self._active = self._wanted = self._prepare(config)
         self._size: tuple[int, int] | None = None
         self._start()
@@ -213,7 +213,7 @@ class RollingStream:
 
     def close(self) -> None:
         """Let go of the model, the cache and all frames."""
-        self._conditioning = None
+        self._prompts = None
         for name in ("_denoiser", "_intake", "_outlet", "_active", "_wanted", "_ready"):
             self.__dict__.pop(name, None)
 
@@ -224,13 +224,13 @@ class RollingStream:
         self.close()
 
     def _check_open(self) -> None:
-        if self._conditioning is None:
+        if self._prompts is None:
             raise ClosedError("this stream is closed; make a new one")
 
     def _prepare(self, config: RollingConfig) -> _Setting:
-        assert self._conditioning is not None
+        assert self._prompts is not None
         self.model.check(config)
-        return _Setting(config, self._conditioning.embed(config.prompt))
+        return _Setting(config, self._prompts.embed(config.prompt))
 
     def _start(self) -> None:
         """Begin a video under the active setting."""
