@@ -38,6 +38,8 @@ class Silent:
 
     def part(self) -> None: ...
 
+    def share(self, phase: str, share: float) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -103,13 +105,15 @@ def test_build_list_and_remove_from_the_command_line(cache: Path, folder: Path) 
     assert built.returncode == 0 and "built" in built.stdout, built.stderr
     listed = program(cache, "engines", "list")
     assert "unet-shallow" in listed.stdout and "openvino" in listed.stdout
-    again = program(cache, "build", folder, "--size", "64x64")
-    assert again.returncode == 0
+    checked = program(cache, "build", folder, "--size", "64x64", "--precision", "fp32", "--check")
+    assert checked.returncode == 0 and checked.stdout.count("relative") == 5, checked.stderr
+    assert all(float(line.split()[-2]) < 1e-3 for line in checked.stdout.splitlines() if line.endswith("relative"))
     for wrong in (("engines", "remove"), ("engines", "remove", "nonsense"), ("build", folder, "--size", "64")):
         refused = program(cache, *wrong)
         assert refused.returncode in (1, 2) and len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    count = program(cache, "engines", "list").stdout.splitlines()[-1].split()[0]
     removed = program(cache, "engines", "remove", folder)
-    assert removed.returncode == 0 and "removed 7 engines" in removed.stdout
+    assert removed.returncode == 0 and f"removed {count} engines" in removed.stdout
     assert "no engines" in program(cache, "engines", "list").stdout
     shutil.rmtree(cache)
     assert "no engines" in program(cache, "engines", "list").stdout
