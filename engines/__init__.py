@@ -1,6 +1,6 @@
 """Engines: how one network is run. One file for each runtime, behind the protocol of ``engines.base``."""
 
-from engines.base import Engine, Input, Network, Runtime
+from engines.base import Engine, Input, Network, Recorder, Runtime
 from engines.errors import EngineError
 from engines.no_telemetry import no_telemetry
 from engines.pool import shared_engine
@@ -12,6 +12,7 @@ __all__ = [
     "EngineError",
     "Input",
     "Network",
+    "Recorder",
     "Runtime",
     "available",
     "choose",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -79,5 +80,28 @@ class Runtime(Protocol):
 
         Raises:
             EngineError: it cannot be built here.
+        """
+        ...
+
+
+Step: TypeAlias = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
+"""Rows that lie on the host, [*shape] each, to an array [batch, *shape] on the host, the caller's to keep."""
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A runtime that can also record what happens between its engines, and run the whole as one."""
+
+    def record(self, work: Callable[[], None], given: Tensor, made: Tensor) -> Step:
+        """Record work on fixed tensors.
+
+        Args:
+            work: reads and writes fixed tensors on the device, and calls this runtime's engines. It is run a few times
+                now, in inference mode, and never again: its Python has no part in a step.
+            given: the fixed tensor that a step's rows are written to.
+            made: the fixed tensor that a step gives a copy of.
+
+        Raises:
+            EngineError: it cannot be recorded, or does not fit the memory.
         """
         ...

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engines.base import Network
 from engines.errors import EngineError, last_line
 from engines.folding import fold
+from engines.precision import lower
 
 log = logging.getLogger("streamdiff.engines")
 
@@ -63,7 +64,7 @@ def export_onnx(
     if folded:
         module = fold(module)
     if precision == "fp16":
-        _halve(module)
+        lower(module, torch.float16)
     try:
         with _quiet():
             model = _converted(module, network, batch)
@@ -114,23 +115,6 @@ def require(*packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise EngineError(f'{package} is not installed; pip install "streamdiff[onnx]"')
-
-
-def _halve(module: nn.Module) -> None:
-    """Make a module compute in fp16 and speak fp32."""
-
-    def to_half(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(x.half() if isinstance(x, Tensor) and x.is_floating_point() else x for x in given)
-
-    def to_float(_: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
-        return output.float() if output.is_floating_point() else output
-
-    module.half()
-    # Modules may make fp32 tensors of their own, an encoder from bytes for instance: weights take them as fp16.
-    for part in module.modules():
-        if part is module or next(part.parameters(recurse=False), None) is not None:
-            part.register_forward_pre_hook(to_half)
-    module.register_forward_hook(to_float)
 
 
 def _names(module: nn.Module) -> dict[str, str]:

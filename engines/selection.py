@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engines import compiled
 from engines.base import Runtime
 from engines.errors import EngineError
 from engines.export import require
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("streamdiff.engines")
 
-NAMES = ("openvino", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx")
+NAMES = ("openvino", "cuda", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Candidate:
 
 def available() -> list[Candidate]:
     """All runtimes this version knows, the preferred one for this machine first."""
-    found = [_openvino(), Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")]
+    found = [_openvino(), _torch(), _cuda()]
     if _torch_device().type != "cpu":
         found.reverse()
     # After the others: automatic choice never takes these. OpenVINO is the faster one on a CPU.
@@ -60,7 +61,7 @@ def choose(
     """Make a runtime.
 
     Args:
-        name: "auto", or one of ``NAMES``; "auto" takes one of the first two.
+        name: "auto", or one of ``NAMES``; "auto" takes one of the first three.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
         precision: as the runtime's class takes it; None is its best.
         progress: told how far a build is, as a phase and a share of 1, by runtimes whose builds take minutes.
@@ -73,9 +74,11 @@ def choose(
     # Forced on a machine with a GPU, OpenVINO still means the CPU.
     wanted = _device("cpu" if name == "openvino" and device is None else device)
     if name == "auto":
-        name = "openvino" if wanted.type == "cpu" and _openvino().usable else "torch"
-        if wanted.type == "cpu" and name == "torch":
-            log.warning("using the slower torch engine: %s", _openvino().why)
+        best = {"cpu": _openvino, "cuda": _cuda}.get(wanted.type, _torch)()
+        if not best.usable:
+            log.warning("using the slower torch engine: %s", best.why)
+            best = _torch()
+        name = best.name
     runtime = _make(name, wanted, precision, device is None, progress)
     if runtime.description not in _said:
         _said.add(runtime.description)
@@ -99,6 +102,10 @@ def _make(
         from engines.torch_engine import TorchRuntime
 
         return TorchRuntime(device, precision)
+    if name == "cuda":
+        from engines.cuda_engine import CudaRuntime
+
+        return CudaRuntime(device, precision)
     if name == "tensorrt" or name == "tensorrt-rtx":
         candidate = _tensorrt(name)
         if not candidate.usable:
@@ -122,6 +129,18 @@ def _openvino() -> Candidate:
     if importlib.util.find_spec("openvino") is None:
         return Candidate("openvino", False, "openvino is not installed; pip install openvino")
     return Candidate("openvino", True, f"OpenVINO {importlib.metadata.version('openvino')} on the CPU")
+
+
+def _torch() -> Candidate:
+    return Candidate("torch", True, f"PyTorch {torch.__version__} on {_torch_device().type}")
+
+
+def _cuda() -> Candidate:
+    lacking = compiled.missing()
+    if lacking is not None:
+        return Candidate("cuda", False, lacking)
+    name = torch.cuda.get_device_name()
+    return Candidate("cuda", True, f"PyTorch {torch.__version__}, compiled, on {name}")
 
 
 def _onnxruntime() -> Candidate:

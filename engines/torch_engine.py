@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -67,12 +69,23 @@ class TorchRuntime:
         Raises:
             EngineError: it does not fit there.
         """
-        try:
-            module = network.build().eval().requires_grad_(False).to(self.device)
-        except torch.OutOfMemoryError:
-            raise EngineError(
-                f"{self.device} has not enough memory for the {network.name}; "
-                "close other programs or use a smaller model"
-            ) from None
+        module = network.build().eval().requires_grad_(False)
+        with enough_memory(network.name, self.device):
+            module.to(self.device)
         dtype = torch.float32 if network.exact else self._dtype
         return TorchEngine(module, self.device, dtype)
+
+
+@contextmanager
+def enough_memory(name: str, device: torch.device) -> Generator[None]:
+    """For what puts something of this name on the device.
+
+    Raises:
+        EngineError: it does not fit there.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise EngineError(
+            f"{device} has not enough memory for the {name}; close other programs or use a smaller model or size"
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from streamdiff.config import StreamConfig
 from streamdiff.errors import ClosedError
 from streamdiff.feature_reuse import ReusingUnet
 from streamdiff.frame import Frame, Pixels
+from streamdiff.fused_step import Fusing
 from streamdiff.guidance import needs_negative
 from streamdiff.models.base import Model
 from streamdiff.networks import Engines, engines_for
@@ -75,6 +77,7 @@ class Stream:
         self._conditioning: Conditioning | None = Conditioning(model, runtime)
         self._wanted = self._active = self._prepare(config, None)
         self._filter = SimilarityFilter(config.seed)
+        self._fusing = Fusing(runtime, model)
         self._batch = self._new_batch()
         self._waiting: list[_Entry] = []
         self._ready: list[Frame] = []
@@ -98,7 +101,7 @@ class Stream:
 
         Args:
             model: "tiny" (inside the package), a diffusers folder, a .safetensors checkpoint, or a hub id; or a Model.
-            engine: "auto", "openvino", "onnxruntime", "torch", "tensorrt" or "tensorrt-rtx".
+            engine: "auto", "openvino", "cuda", "onnxruntime", "torch", "tensorrt" or "tensorrt-rtx".
             device: "cpu", "cuda", "mps"; None takes the best there is.
             precision: "fp32", "bf16", "fp16" or "int8", as the engine can; None takes the best that is built.
             lora: "FILE:SCALE" each.
@@ -231,7 +234,7 @@ class Stream:
         self._waiting = []
         self._ready = []
         self._newest = self._last = None
-        for name in ("_wanted", "_active", "_batch", "_reusing"):
+        for name in ("_wanted", "_active", "_batch", "_reusing", "_fusing"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Stream:
@@ -305,6 +308,7 @@ class Stream:
             self._active = new
             if renewed:
                 self._batch = self._new_batch()
+                self._fusing.forget()
             self._filter.force()
             if old.config.seed != new.config.seed:
                 self._filter.seed(new.config.seed)
@@ -312,22 +316,39 @@ class Stream:
     def _enter(self) -> None:
         """Encode the frames that wait and push them into the first slot."""
         entries, self._waiting = self._waiting, []
+        finished: tuple[Tensor, list[_Entry]] | None = None
         try:
-            if self._reusing is not None:
-                self._reusing.look(entries[-1].frame.pixels)
-            pixels = torch.from_numpy(np.stack([entry.frame.pixels for entry in entries]))
-            clean = self._active.engines.encoder(pixels.to(self.runtime.device))
-            finished = self._batch.push(clean, self._active.terms, entries)
+            fused = self._fused(entries)
+            if fused is None:
+                if self._reusing is not None:
+                    self._reusing.look(entries[-1].frame.pixels)
+                pixels = torch.from_numpy(np.stack([entry.frame.pixels for entry in entries]))
+                clean = self._active.engines.encoder(pixels.to(self.runtime.device))
+                finished = self._batch.push(clean, self._active.terms, entries)
         except BaseException:
             self._lose(entries)
             raise
-        self._leave(finished)
+        if fused is not None:
+            self._show(*fused)
+        else:
+            self._leave(finished)
+
+    def _fused(self, entries: list[_Entry]) -> tuple[Pixels, list[_Entry]] | None:
+        """Let frames in by the fused step and give what finished; None where there is none for this push."""
+        setting, frames = self._active, len(entries)
+        if self._reusing is not None or not self._batch.steady(setting.terms, frames):
+            return None
+        step = self._fusing.step(setting.engines, setting.plan, setting.config, setting.terms, frames)
+        if step is None:
+            return None
+        pixels = [entry.frame.pixels for entry in entries]
+        return self._batch.push_through(partial(step, pixels, setting.terms), setting.terms, entries)
 
     def _advance(self) -> None:
         self._leave(self._batch.step())
 
     def _leave(self, finished: tuple[Tensor, list[_Entry]] | None) -> None:
-        """Decode what finished; each frame is followed by those that repeat it."""
+        """Decode what finished."""
         if finished is None:
             return
         latents, entries = finished
@@ -336,6 +357,10 @@ class Stream:
         except BaseException:
             self._lose(entries)
             raise
+        self._show(pictures, entries)
+
+    def _show(self, pictures: Pixels, entries: list[_Entry]) -> None:
+        """Make finished pictures [F, H, W, 3] ready; each frame is followed by those that repeat it."""
         # Shown again for every frame that is skipped: nobody may paint on it.
         pictures.flags.writeable = False
         for entry, picture in zip(entries, pictures, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from streamdiff.guidance import guide, needs_negative
 from streamdiff.schedule import Plan, add_noise, predict_clean, to_epsilon
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Unet = Callable[[Tensor, Tensor], Tensor]
 """(x [B, C, h, w], conditioning [B, M]) to prediction [B, C, h, w]."""
@@ -41,10 +42,96 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class _Slot(Generic[T]):
+class Latents:
+    """What a slot holds of its frames, [F, C, h, w] each.
+
+    Attributes:
+        x: at the slot's noise level.
+        clean: as they were encoded.
+        anchor: clean latents that the virtual residual is taken from.
+    """
+
     x: Tensor
     clean: Tensor
     anchor: Tensor
+
+
+Filled = tuple[int, Latents, Terms]
+"""A slot that is not empty: its index, what it holds, and what that is denoised by."""
+
+
+def enter(plan: Plan, clean: Tensor, terms: Terms) -> Filled:
+    """Frames as they stand in the first slot.
+
+    Args:
+        plan: the plan.
+        clean: their clean latents [F, C, h, w].
+        terms: what they are denoised by.
+    """
+    return 0, Latents(add_noise(plan, 0, clean, terms.noise[0]), clean, clean), terms
+
+
+def advance(
+    unet: Unet, plan: Plan, slots: Sequence[Filled], conditioning: Tensor, *, image_conditioned: bool
+) -> tuple[list[Latents], Tensor | None]:
+    """Step slots by one UNet call; a pure function of its tensors.
+
+    Args:
+        unet: the denoiser.
+        plan: the plan.
+        slots: those that are not empty, by rising index.
+        conditioning: [B, M], the rows of ``conditioning_of`` put together.
+        image_conditioned: the UNet takes the clean latents too.
+
+    Returns:
+        For each slot but the last of the plan what the next one holds then; and of that last one, where it is among
+        them, the clean latents that are finished.
+    """
+    samples: list[Tensor] = []
+    for i, held, terms in slots:
+        sample = torch.cat([held.x, held.clean], dim=1) if image_conditioned else held.x
+        samples += [sample] * (1 + needs_negative(terms.guidance, i))
+    outputs = iter(unet(torch.cat(samples), conditioning).split([len(sample) for sample in samples]))
+    moved: list[Latents] = []
+    finished: Tensor | None = None
+    for i, held, terms in slots:
+        positive = to_epsilon(plan, i, held.x, next(outputs))
+        negative = None
+        if needs_negative(terms.guidance, i):
+            negative = to_epsilon(plan, i, held.x, next(outputs))
+        epsilon, anchor = guide(
+            terms.guidance, terms.scale, terms.delta, plan, i, held.x, positive, negative, held.anchor
+        )
+        clean = predict_clean(plan, i, held.x, epsilon)
+        if i + 1 == len(plan):
+            finished = clean
+        else:
+            moved.append(Latents(add_noise(plan, i + 1, clean, terms.noise[i + 1]), held.clean, anchor))
+    return moved, finished
+
+
+def conditioning_of(slots: Sequence[tuple[int, int, Terms]]) -> list[tuple[Tensor, int]]:
+    """The rows [1, M] that slots are evaluated with, in the order of the batch, each with how often.
+
+    Args:
+        slots: index, number of frames and terms of those that are not empty.
+    """
+    parts: list[tuple[Tensor, int]] = []
+    for i, frames, terms in slots:
+        parts.append((terms.positive[i], frames))
+        if needs_negative(terms.guidance, i):
+            parts.append((terms.negative[i], frames))
+    return parts
+
+
+def joined(parts: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """[1, M] rows, each so many times -> [B, M]."""
+    return torch.cat([row.expand(count, -1) for row, count in parts])
+
+
+@dataclass(frozen=True)
+class _Slot(Generic[T]):
+    latents: Latents
     terms: Terms
     load: T
 
@@ -60,6 +147,7 @@ class StreamBatch(Generic[T]):
         self.plan = plan
         self._unet = unet
         self._image_conditioned = image_conditioned
+        # Between two calls the first is empty.
         self._slots: list[_Slot[T] | None] = [None] * len(plan)
         self._conditioning = _Joined()
 
@@ -79,7 +167,8 @@ class StreamBatch(Generic[T]):
         Returns:
             The frames that finished, [F', C, h, w] clean latents and their load, or None while the slots fill.
         """
-        self._slots[0] = _Slot(add_noise(self.plan, 0, clean, terms.noise[0]), clean, clean, terms, load)
+        _, latents, _ = enter(self.plan, clean, terms)
+        self._slots[0] = _Slot(latents, terms, load)
         try:
             return self.step()
         except BaseException:
@@ -92,53 +181,41 @@ class StreamBatch(Generic[T]):
         full = [(i, slot) for i, slot in enumerate(self._slots) if slot is not None]
         if not full:
             return None
-        predictions = self._evaluate(full)
+        slots = [(i, slot.latents, slot.terms) for i, slot in full]
+        conditioning = self._conditioning(conditioning_of([(i, len(held.x), terms) for i, held, terms in slots]))
+        moved, finished = advance(self._unet, self.plan, slots, conditioning, image_conditioned=self._image_conditioned)
         after: list[_Slot[T] | None] = [None] * len(self.plan)
-        finished: tuple[Tensor, T] | None = None
-        for (i, slot), (positive, negative) in zip(full, predictions, strict=True):
-            terms = slot.terms
-            epsilon, anchor = guide(
-                terms.guidance,
-                terms.scale,
-                terms.delta,
-                self.plan,
-                i,
-                slot.x,
-                positive,
-                negative,
-                slot.anchor,
-            )
-            clean = predict_clean(self.plan, i, slot.x, epsilon)
-            if i + 1 == len(self.plan):
-                finished = clean, slot.load
-            else:
-                x = add_noise(self.plan, i + 1, clean, terms.noise[i + 1])
-                after[i + 1] = replace(slot, x=x, anchor=anchor)
+        for (i, slot), latents in zip(full, moved, strict=False):
+            after[i + 1] = replace(slot, latents=latents)
         self._slots = after
-        return finished
+        return None if finished is None else (finished, full[-1][1].load)
 
-    def _evaluate(self, full: list[tuple[int, _Slot[T]]]) -> list[tuple[Tensor, Tensor | None]]:
-        """One UNet call for all slots: (positive, negative or None) noise predictions of each."""
-        rows: list[tuple[int, _Slot[T], Tensor]] = []
-        for i, slot in full:
-            rows.append((i, slot, slot.terms.positive[i]))
-            if needs_negative(slot.terms.guidance, i):
-                rows.append((i, slot, slot.terms.negative[i]))
-        sizes = [len(slot.x) for _, slot, _ in rows]
-        sample = torch.cat([self._sample(slot) for _, slot, _ in rows])
-        conditioning = self._conditioning([(row, size) for (_, _, row), size in zip(rows, sizes, strict=True)])
-        outputs = iter(self._unet(sample, conditioning).split(sizes))
-        predictions: list[tuple[Tensor, Tensor | None]] = []
-        for i, slot in full:
-            positive = to_epsilon(self.plan, i, slot.x, next(outputs))
-            negative = None
-            if needs_negative(slot.terms.guidance, i):
-                negative = to_epsilon(self.plan, i, slot.x, next(outputs))
-            predictions.append((positive, negative))
-        return predictions
+    def steady(self, terms: Terms, frames: int) -> bool:
+        """Whether each slot but the first holds so many frames of these very terms."""
+        return all(
+            slot is not None and slot.terms is terms and len(slot.latents.x) == frames for slot in self._slots[1:]
+        )
 
-    def _sample(self, slot: _Slot[T]) -> Tensor:
-        return torch.cat([slot.x, slot.clean], dim=1) if self._image_conditioned else slot.x
+    def push_through(
+        self, step: Callable[[Sequence[Latents]], tuple[R, Sequence[Latents]]], terms: Terms, load: T
+    ) -> tuple[R, T]:
+        """Let frames in, all slots full, and step once by other means.
+
+        Args:
+            step: from what the slots after the first hold to what finished, in any form, and what they hold then. If it
+                raises, they stand as they stood.
+            terms: what the frames are denoised by.
+            load: what travels with them.
+
+        Returns:
+            What finished, and its load.
+        """
+        held = [slot for slot in self._slots[1:] if slot is not None]
+        finished, moved = step([slot.latents for slot in held])
+        before = [(terms, load), *((slot.terms, slot.load) for slot in held)]
+        slots = [_Slot(latents, *carried) for latents, carried in zip(moved, before, strict=False)]
+        self._slots = [None, *slots]
+        return finished, before[-1][1]
 
 
 class _Joined:
@@ -153,7 +230,7 @@ class _Joined:
         """[1, M] rows, each so many times -> [B, M]."""
         if self._whole is None or not _same(parts, self._parts):
             self._parts = parts
-            self._whole = torch.cat([row.expand(size, -1) for row, size in parts])
+            self._whole = joined(parts)
         return self._whole
 
 

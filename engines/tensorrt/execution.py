@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,10 @@ from torch import Tensor
 
 from engines.cache import write_atomically
 from engines.errors import EngineError
+from engines.graphs import capturing
 from engines.tensorrt.binding import Binding, check_cuda, one_line
 
 log = logging.getLogger("streamdiff.engines")
-
-_capturing = threading.Lock()
-"""PyTorch allows one capture in a process at a time."""
 
 
 def deserialise(binding: Binding, plan: bytes, name: str) -> Any:
@@ -129,7 +126,7 @@ class Execution:
         graph, queued = torch.cuda.CUDAGraph(), False
         try:
             # Other threads go on allocating meanwhile, which the default mode would make an error.
-            with _capturing, torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with capturing, torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 queued = self._context.execute_async_v3(self._stream.cuda_stream)
         except RuntimeError as error:
             raise EngineError(

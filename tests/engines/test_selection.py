@@ -93,5 +93,5 @@ def test_the_choice_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: 
 
 def test_available_names_what_is_there() -> None:
     found = available()
-    assert {c.name for c in found} == {"openvino", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx"}
+    assert {c.name for c in found} == {"openvino", "cuda", "torch", "onnxruntime", "tensorrt", "tensorrt-rtx"}
     assert all(c.why for c in found)

@@ -1,0 +1,129 @@
+"""CUDA graphs: work on fixed tensors, recorded once and replayed by a single call.
+
+Who runs a recorded graph needs nothing of PyTorch's or Python's time between its kernels. The price: it reads and
+writes the memory that it was recorded with, so whatever goes in and out is copied to and from fixed tensors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Protocol
+
+import torch
+
+capturing = threading.RLock()
+"""Held by whoever captures: PyTorch allows one capture in a process at a time. Taken before any lock of an engine that
+may be wanted while capturing."""
+
+WARM = 3
+"""Runs before a capture: compilation, choice of kernels and workspaces must not happen within one."""
+
+Replay = Callable[[], None]
+
+
+class Graphs(Protocol):
+    """What an engine asks of the device; the tests put the CPU in its place."""
+
+    def record(self, work: Callable[[], None]) -> Replay:
+        """Run work a few times, record it, and give what replays it on the caller's stream.
+
+        Args:
+            work: reads and writes fixed tensors alone, in inference mode; what it does in Python happens only now.
+
+        Raises:
+            RuntimeError: torch's own, from the work or from the capture.
+        """
+        ...
+
+    def turns(self) -> AbstractContextManager[object]:
+        """Make what is entered around each use of tensors that several callers share."""
+        ...
+
+
+_here = threading.local()
+
+
+def recording() -> bool:
+    """Whether this thread is recording work: engines that are part of it run plainly, not by graphs of their own."""
+    return getattr(_here, "recording", False)
+
+
+@contextmanager
+def as_recording() -> Generator[None]:
+    """For the time of a recording, of which there is one at a time."""
+    with capturing:
+        before = recording()
+        _here.recording = True
+        try:
+            yield
+        finally:
+            _here.recording = before
+
+
+class CudaGraphs:
+    """Graphs of one owner on one device. They share their memory, so that no two of them may run at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Take a CUDA device, with its index."""
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    @torch.inference_mode()
+    def record(self, work: Callable[[], None]) -> Replay:
+        """As ``Graphs`` says."""
+        with as_recording(), torch.cuda.device(self._device), _best_kernels():
+            caller = torch.cuda.current_stream()
+            graph = torch.cuda.CUDAGraph()
+            self._stream.wait_stream(caller)
+            # Twice the same stream: the inner one is not undone where a capture fails.
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM):
+                    work()
+                # Other threads go on allocating meanwhile, which the default mode would make an error.
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                    work()
+            caller.wait_stream(self._stream)
+        return partial(_replay, graph, work)
+
+    def turns(self) -> AbstractContextManager[object]:
+        """As ``Graphs`` says."""
+        return _Turns(self._device)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, _: Callable[[], None]) -> None:
+    """The work goes along because it holds the tensors whose addresses the graph has."""
+    graph.replay()
+
+
+class _Turns:
+    """Callers take turns: threads by a lock, their streams by an event."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._lock = threading.Lock()
+        self._done = torch.cuda.Event()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        torch.cuda.current_stream(self._device).wait_event(self._done)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._done.record(torch.cuda.current_stream(self._device))
+        finally:
+            self._lock.release()
+
+
+@contextmanager
+def _best_kernels() -> Generator[None]:
+    """cuDNN measures its convolutions in the first run, and the recorded ones are the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
