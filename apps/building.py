@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from engines import Engine, EngineError, Network, Runtime, shared_engine
 from engines.openvino_engine import OpenVINORuntime
 from engines.quantisation import require_nncf
+from engines.torch_engine import TorchRuntime
 from streamdiff.calibration import PROMPTS, psnr, record
 from streamdiff.conditioning import Conditioning
 from streamdiff.config import StreamConfig
@@ -44,6 +46,10 @@ class Watch(Protocol):
 
     def part(self) -> None:
         """One part of it is done."""
+        ...
+
+    def share(self, phase: str, share: float) -> None:
+        """An engine's own builder has done a share, 0..1, of a phase."""
         ...
 
 
@@ -107,6 +113,34 @@ def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch) -
         watch.stage(f"building the {network.name} ({len(engines) + 1} of {len(networks)})")
         engines.append(shared_engine(runtime, network))
     return engines
+
+
+def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[str, float, float]]:
+    """How far each network of a frame's way is from float32, on random inputs.
+
+    TensorRT's plans are compared with ONNX Runtime by polygraphy, all others with PyTorch.
+
+    Returns:
+        Network, largest difference of an element (of pictures in levels of 255), relative L2 difference.
+
+    Raises:
+        EngineError: one cannot be built or compared.
+    """
+    from engines.tensorrt import TensorRTRuntime
+    from engines.tensorrt.check import check as check_plan
+    from engines.tensorrt.check import difference, feed
+
+    found: list[tuple[str, float, float]] = []
+    for network in (n for n in all_networks(model, runtime, size) if not n.exact):
+        if isinstance(runtime, TensorRTRuntime):
+            (far,) = check_plan(runtime, network)
+        else:
+            inputs = [torch.from_numpy(array) for array in feed(network, 1, 0).values()]
+            got = shared_engine(runtime, network)(*(tensor.to(runtime.device) for tensor in inputs))
+            want = shared_engine(TorchRuntime("cpu"), network)(*inputs)
+            far = difference("output", want.cpu().numpy(), got.cpu().numpy())
+        found.append((network.name, far.largest, far.relative))
+    return found
 
 
 def built_int8(model: Model, size: tuple[int, int]) -> dict[str, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,19 @@ def available() -> list[Candidate]:
 _said: set[str] = set()
 
 
-def choose(name: str = "auto", device: str | None = None, precision: str | None = None) -> Runtime:
+def choose(
+    name: str = "auto",
+    device: str | None = None,
+    precision: str | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Runtime:
     """Make a runtime.
 
     Args:
         name: "auto", or one of ``NAMES``; "auto" takes one of the first three.
         device: torch's name of a device ("cpu", "cuda", "cuda:1", "mps"); None takes the best there is.
         precision: as the runtime's class takes it; None is its best.
+        progress: told how far a build is, as a phase and a share of 1, by runtimes whose builds take minutes.
 
     Raises:
         EngineError: unknown name, or it cannot be used here.
@@ -72,14 +79,20 @@ def choose(name: str = "auto", device: str | None = None, precision: str | None 
             log.warning("using the slower torch engine: %s", best.why)
             best = _torch()
         name = best.name
-    runtime = _make(name, wanted, precision, device is None)
+    runtime = _make(name, wanted, precision, device is None, progress)
     if runtime.description not in _said:
         _said.add(runtime.description)
         log.info("engine: %s", runtime.description)
     return runtime
 
 
-def _make(name: str, device: torch.device, precision: str | None, best: bool) -> Runtime:
+def _make(
+    name: str,
+    device: torch.device,
+    precision: str | None,
+    best: bool,
+    progress: Callable[[str, float], None] | None,
+) -> Runtime:
     if name == "onnxruntime":
         from engines.onnxruntime_engine import OnnxRuntime
 
@@ -99,7 +112,7 @@ def _make(name: str, device: torch.device, precision: str | None, best: bool) ->
             raise EngineError(candidate.why)
         from engines.tensorrt import TensorRTRuntime
 
-        return TensorRTRuntime(device, name, precision or "fp16")
+        return TensorRTRuntime(device, name, precision or "fp16", progress=progress)
     candidate = _openvino()
     if not candidate.usable:
         raise EngineError(candidate.why)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from streamdiff.live import LiveStream
     from streamdiff.metrics import Metrics
     from streamdiff.models import load_model
+    from streamdiff.rolling import RollingConfig, RollingStream, load_rolling
     from streamdiff.stream import Stream
 
 _HOMES = {
@@ -38,6 +39,9 @@ _HOMES = {
     "LiveStream": "streamdiff.live",
     "Metrics": "streamdiff.metrics",
     "load_model": "streamdiff.models",
+    "RollingConfig": "streamdiff.rolling",
+    "RollingStream": "streamdiff.rolling",
+    "load_rolling": "streamdiff.rolling",
     "Stream": "streamdiff.stream",
 }
 
@@ -52,11 +56,14 @@ __all__ = [
     "Metrics",
     "ModelError",
     "PictureError",
+    "RollingConfig",
+    "RollingStream",
     "Stream",
     "StreamConfig",
     "StreamdiffError",
     "__version__",
     "load_model",
+    "load_rolling",
 ]
 
 

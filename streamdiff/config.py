@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from enum import Enum
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from streamdiff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_STEPS = 8
 """Most denoising steps a plan may have."""
@@ -28,10 +31,35 @@ class Guidance(str, Enum):
     onetime_negative = "onetime"
 
 
-class StreamConfig(BaseModel):
-    """Settings of one stream; immutable, ``changed`` gives a validated copy."""
+class Settings(BaseModel):
+    """Immutable settings; ``changed`` gives a validated copy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def make(cls, /, **settings: Any) -> Self:
+        """Validate settings.
+
+        Raises:
+            ConfigError: unknown name or value out of bounds, in one line for all of them.
+        """
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error, cls)) from None
+
+    def changed(self, /, **settings: Any) -> Self:
+        """A copy with some settings changed, validated as a whole.
+
+        Raises:
+            ConfigError: as ``make``; the configuration itself is left as it was.
+        """
+        # The fields themselves, not model_dump: that would walk every value on each live change.
+        return type(self).make(**{**dict(self), **settings})
+
+
+class StreamConfig(Settings):
+    """Settings of one stream."""
 
     prompt: str = Field("", description="What the output should look like.")
     second_prompt: str = Field("", description="Another look, to blend with the first.")
@@ -82,29 +110,8 @@ class StreamConfig(BaseModel):
         """The mode that has an effect: a scale of 1 or less is no guidance and costs no negative evaluation."""
         return self.guidance if self.guidance_scale > 1 else Guidance.none
 
-    @classmethod
-    def make(cls, /, **settings: Any) -> StreamConfig:
-        """Validate settings.
 
-        Raises:
-            ConfigError: unknown name or value out of bounds, in one line for all of them.
-        """
-        try:
-            return cls.model_validate(settings)
-        except ValidationError as error:
-            raise ConfigError(_one_line(error, cls)) from None
-
-    def changed(self, /, **settings: Any) -> StreamConfig:
-        """A copy with some settings changed, validated as a whole.
-
-        Raises:
-            ConfigError: as ``make``; the configuration itself is left as it was.
-        """
-        # The fields themselves, not model_dump: that would walk every value on each live change.
-        return type(self).make(**{**dict(self), **settings})
-
-
-def _one_line(error: ValidationError, config: type[StreamConfig]) -> str:
+def _one_line(error: ValidationError, config: type[Settings]) -> str:
     parts: list[str] = []
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else ""

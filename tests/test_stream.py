@@ -327,22 +327,22 @@ def test_prompts_are_embedded_once() -> None:
     made = toy()
     stream = made.stream(prompt="a")
     calls: list[str] = []
-    conditioning = stream._conditioning
-    assert conditioning is not None
+    assert stream._conditioning is not None
+    prompts = stream._conditioning.prompts
     tokenizer = made.model.tokenize
 
     def counted(text: str) -> torch.Tensor:
         calls.append(text)
         return tokenizer(text)
 
-    conditioning._model = replace(made.model, tokenize=counted)
+    prompts._model = replace(made.model, tokenize=counted)
     for prompt in ("b", "a", "b", "a", ""):
         stream.update(prompt=prompt)
         stream(picture(0))
     assert calls == ["b", ""]
     for i in range(100):
         stream.update(prompt=str(i))
-    assert len(conditioning._prompts) <= 64
+    assert len(prompts._kept) <= 64
 
 
 def test_a_text_to_picture_seed_has_an_effect() -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamdiff import Frame, Guidance, Stream
+from streamdiff import EngineError, Frame, Guidance, Stream
 from streamdiff.models.load import TINY
 
 pytestmark = pytest.mark.skipif(
@@ -160,13 +160,18 @@ def test_guidance_exaggerates_the_style(stream: Stream, mode: Guidance) -> None:
     stream.update(negative_prompt="")
 
 
-def test_openvino_agrees_with_torch(stream: Stream) -> None:
-    with Stream.from_pretrained("tiny", engine="torch", device="cpu", width=256, height=256) as reference:
-        for prompt in ("pencil sketch", "neon"):
-            a, b = styled(stream, prompt).astype(float), styled(reference, prompt).astype(float)
-            psnr = 10 * np.log10(255**2 / np.mean((a - b) ** 2))
-            # bf16 against fp32 through three networks.
-            assert psnr > 33, psnr
+# Three networks one after another; bf16 keeps 8 bits of a number.
+@pytest.mark.parametrize(("precision", "levels"), [("fp32", 0.1), ("bf16", 2.0)])
+def test_openvino_agrees_with_torch(precision: str, levels: float) -> None:
+    settings = {"width": 128, "height": 128}
+    try:
+        made = Stream.from_pretrained("tiny", engine="openvino", precision=precision, **settings)
+    except EngineError as error:
+        pytest.skip(str(error))
+    with made, Stream.from_pretrained("tiny", engine="torch", device="cpu", **settings) as exact:
+        for prompt in ("photo", "neon", "pencil sketch"):
+            a, b = (styled(s, prompt, steps=2).astype(float) for s in (made, exact))
+            assert np.abs(a - b).mean() < levels
 
 
 def test_512_pixels(stream: Stream) -> None:

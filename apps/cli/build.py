@@ -35,6 +35,7 @@ def build(
         typer.Option("--input", metavar="FILE", help="int8: a video or picture like those you will use."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="int8: build anew what is there.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare every network with float32 afterwards.")] = False,
     vae: options.Vae = None,
     lora: options.Lora = None,
     engine: options.EngineName = None,
@@ -49,7 +50,8 @@ def build(
     from engines import choose
     from streamdiff import load_model
 
-    runtime = choose(choice.engine, choice.device, choice.precision)
+    bars: list[Watch] = []
+    runtime = choose(choice.engine, choice.device, choice.precision, lambda phase, share: bars[-1].share(phase, share))
     loaded = load_model(choice.model, lora=choice.lora, vae=choice.vae)
     config = choice.check()
     pixels = (config.width, config.height) if size else loaded.default_size
@@ -58,9 +60,12 @@ def build(
     from apps import building
 
     with _lock(), _watching() as watch:
+        bars.append(watch)
         if precision != "int8":
             building.build(loaded, runtime, pixels, watch)
             print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
+            for name, largest, relative in building.check(loaded, runtime, pixels) if check else ():
+                print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
             return
         known = None if again else building.built_int8(loaded, pixels)
         if known is not None:
@@ -130,6 +135,8 @@ def _watching() -> Iterator[Watch]:
 
         def part(self) -> None: ...
 
+        def share(self, phase: str, share: float) -> None: ...
+
     if not screen.is_terminal:
         yield Lines()
         return
@@ -144,5 +151,8 @@ def _watching() -> Iterator[Watch]:
 
             def part(self) -> None:
                 bars.advance(self.task)
+
+            def share(self, phase: str, share: float) -> None:
+                bars.update(self.task, description=phase, total=1.0, completed=share)
 
         yield Bars()

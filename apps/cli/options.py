@@ -52,7 +52,7 @@ EngineName = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help="auto, openvino, onnxruntime, torch, tensorrt or tensorrt-rtx.",
+        help="auto, openvino, cuda, onnxruntime, torch, tensorrt or tensorrt-rtx.",
         rich_help_panel=_MODEL,
         show_default="auto",
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps import building
+from apps import building, comparison
 from engines import EngineError
 from engines.openvino_engine import OpenVINORuntime
 from streamdiff import Stream, load_model
@@ -37,6 +37,8 @@ class Silent:
         self.stages.append(text)
 
     def part(self) -> None: ...
+
+    def share(self, phase: str, share: float) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +105,15 @@ def test_build_list_and_remove_from_the_command_line(cache: Path, folder: Path) 
     assert built.returncode == 0 and "built" in built.stdout, built.stderr
     listed = program(cache, "engines", "list")
     assert "unet-shallow" in listed.stdout and "openvino" in listed.stdout
-    again = program(cache, "build", folder, "--size", "64x64")
-    assert again.returncode == 0
+    checked = program(cache, "build", folder, "--size", "64x64", "--precision", "fp32", "--check")
+    assert checked.returncode == 0 and checked.stdout.count("relative") == 5, checked.stderr
+    assert all(float(line.split()[-2]) < 1e-3 for line in checked.stdout.splitlines() if line.endswith("relative"))
     for wrong in (("engines", "remove"), ("engines", "remove", "nonsense"), ("build", folder, "--size", "64")):
         refused = program(cache, *wrong)
         assert refused.returncode in (1, 2) and len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    count = program(cache, "engines", "list").stdout.splitlines()[-1].split()[0]
     removed = program(cache, "engines", "remove", folder)
-    assert removed.returncode == 0 and "removed 7 engines" in removed.stdout
+    assert removed.returncode == 0 and f"removed {count} engines" in removed.stdout
     assert "no engines" in program(cache, "engines", "list").stdout
     shutil.rmtree(cache)
     assert "no engines" in program(cache, "engines", "list").stdout
@@ -118,3 +122,14 @@ def test_build_list_and_remove_from_the_command_line(cache: Path, folder: Path) 
 def test_int8_for_another_engine_is_refused(cache: Path, folder: Path) -> None:
     refused = program(cache, "build", folder, "--precision", "int8", "--engine", "torch")
     assert refused.returncode != 0 and "int8" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_the_engines_are_compared_in_one_table(cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")]
+    monkeypatch.setattr(comparison, "candidates", lambda: chosen)
+    said: list[str] = []
+    rows = comparison.compare(str(folder), SIZE, 5, baseline=False, say=said.append)
+    assert said == ["torch fp32", "openvino fp32", "openvino int8"]
+    assert rows[0]["psnr_db"] == 99 and rows[1]["psnr_db"] > 50
+    assert all(row["peak_memory_mb"] > 0 and row["steps"]["4"]["fps"] > 0 for row in rows[:2])
+    assert "streamdiff build" in rows[2]["failed"]
