@@ -134,6 +134,9 @@ def _measure(stream: Stream, random: RandomModel, scale: Scale, report: Report, 
         found["parts"] = {part: timing.as_dict() for part, timing in parts(stream, pictures, few).items()}
     with report.part(f"{on}: guidance"):
         found["guidance"] = measures.guidance(stream, pictures, few, STEPS[-1])
+    # Before the pipeline, which brings its own copy of the weights.
+    if stream.runtime.device.type == "cuda":
+        found["peak_memory_mb"] = round(torch.cuda.max_memory_allocated(stream.runtime.device) / 1e6)
     with report.part(f"{on}: diffusers' pipeline"):
         found["diffusers"] = against(stream, random, pictures, STEPS, scale.calls)
     energy = None
@@ -141,8 +144,6 @@ def _measure(stream: Stream, random: RandomModel, scale: Scale, report: Report, 
         energy = Energy(stream.runtime.device)
     with report.part(f"{on}: still footage"):
         found["still_footage"] = measures.still_footage(stream, pictures[0], scale.seconds, energy)
-    if stream.runtime.device.type == "cuda":
-        found["peak_memory_mb"] = round(torch.cuda.max_memory_allocated(stream.runtime.device) / 1e6)
 
 
 def _share(flops: dict[str, float], steps: dict[str, Any], peak: float) -> dict[str, float]:
