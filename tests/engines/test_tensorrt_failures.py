@@ -135,7 +135,9 @@ def test_automatic_choice_takes_neither(monkeypatch: pytest.MonkeyPatch, a_card:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     found = [candidate.name for candidate in available() if candidate.usable]
     assert {"tensorrt", "tensorrt-rtx"} <= set(found)
-    assert found[0] == "torch" and choose().name == "torch"
+    monkeypatch.setattr("engines.cuda_engine.require", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert found[0] == "cuda" and choose().name == "cuda"
 
 
 @needs_rtx
