@@ -30,6 +30,7 @@ from engines.errors import EngineError, last_line
 from engines.folding import fold
 from engines.notes import Note, read_note, write_note
 from engines.quantisation import Sample, quantised
+from engines.root_logger import root_logger_kept
 
 log = logging.getLogger("streamdiff.engines")
 
@@ -187,7 +188,7 @@ def _built(network: Network) -> Generator[Any]:
     module = fold(network.build().eval().requires_grad_(False))
     example = tuple(torch.zeros((1, *i.shape), dtype=i.dtype) for i in network.inputs)
     try:
-        with torch.inference_mode(), _root_logger_kept(), warnings.catch_warnings():
+        with torch.inference_mode(), root_logger_kept(), warnings.catch_warnings():
             # Shapes are static here: what the tracer would like to be dynamic is meant to be fixed.
             warnings.simplefilter("ignore")
             graph: Any = ov.convert_model(module, example_input=example, input=[list(e.shape) for e in example])
@@ -213,15 +214,3 @@ def _failed(network: Network, error: Exception) -> EngineError:
     return EngineError(
         f"OpenVINO could not build the {network.name} ({last_line(error)}); --engine torch runs it without"
     )
-
-
-@contextmanager
-def _root_logger_kept() -> Generator[None]:
-    """The converter sets the root logger to its own taste, which would silence the program's other messages."""
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers

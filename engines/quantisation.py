@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from engines.errors import EngineError
+from engines.root_logger import root_logger_kept
 
 Sample = tuple[Tensor, ...]
 """One row of a network's inputs, each [1, *shape]."""
@@ -43,7 +44,7 @@ def quantised(graph: Any, samples: Sequence[Sample]) -> Any:
         EngineError: NNCF is not installed, or it failed.
     """
     require_nncf()
-    with warnings.catch_warnings():
+    with root_logger_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import nncf
         from nncf.common.logging.logger import set_log_level
