@@ -11,11 +11,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from engines import Engine, EngineError, Network, Runtime, shared_engine
+from apps.quality import psnr
+from engines import EngineError, Network, Runtime, shared_engine
+from engines.agreement import difference, feed
 from engines.openvino_engine import OpenVINORuntime
 from engines.quantisation import require_nncf
 from engines.torch_engine import TorchRuntime
-from streamdiff.calibration import PROMPTS, psnr, record
+from streamdiff.calibration import PROMPTS, record
 from streamdiff.conditioning import Conditioning
 from streamdiff.config import StreamConfig
 from streamdiff.frame import Frame, Pixels
@@ -84,7 +86,7 @@ class Verdict:
 
     def figures(self) -> dict[str, float]:
         """For the note beside the engines."""
-        return {name: round(value, 3) for name, value in {**asdict(self), "speedup": self.speedup}.items()}
+        return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
 def all_networks(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[Network]:
@@ -101,18 +103,16 @@ def all_networks(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[
     return [model.text_encoder(), model.conditioner(), *found.values()]
 
 
-def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch) -> list[Engine]:
-    """Make every engine of a model ready and keep it in the cache.
+def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch) -> None:
+    """Make every engine of a model and keep it in the cache.
 
     Raises:
         EngineError: one cannot be built.
     """
     networks = all_networks(model, runtime, size)
-    engines: list[Engine] = []
-    for network in networks:
-        watch.stage(f"building the {network.name} ({len(engines) + 1} of {len(networks)})")
-        engines.append(shared_engine(runtime, network))
-    return engines
+    for i, network in enumerate(networks, 1):
+        watch.stage(f"building the {network.name} ({i} of {len(networks)})")
+        shared_engine(runtime, network)
 
 
 def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[str, float, float]]:
@@ -128,7 +128,6 @@ def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[s
     """
     from engines.tensorrt import TensorRTRuntime
     from engines.tensorrt.check import check as check_plan
-    from engines.tensorrt.check import difference, feed
 
     found: list[tuple[str, float, float]] = []
     for network in (n for n in all_networks(model, runtime, size) if not n.exact):
@@ -143,15 +142,12 @@ def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[s
     return found
 
 
-def built_int8(model: Model, size: tuple[int, int]) -> dict[str, float] | None:
-    """What was measured when int8 was built for a model and size; None where it was not."""
+def built_int8(model: Model, size: tuple[int, int]) -> Verdict | None:
+    """What was measured when int8 was built for a model and size; None where it was not, or not to the end."""
     runtime = OpenVINORuntime()
-    notes = [runtime.int8_note(n) for n in all_networks(model, runtime, size) if not n.exact]
-    if any(note is None or not note.figures for note in notes):
-        return None
-    note = notes[0]
-    assert note is not None
-    return {**note.figures, "chosen": float(all(n is not None and bool(n.chosen) for n in notes))}
+    notes = [runtime.int8_note(network) for network in all_networks(model, runtime, size) if not network.exact]
+    measured = [note.figures for note in notes if note is not None and note.figures]
+    return Verdict(**measured[0]) if len(measured) == len(notes) else None
 
 
 def build_int8(model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch) -> Verdict:
@@ -176,7 +172,6 @@ def build_int8(model: Model, size: tuple[int, int], pictures: Sequence[Pixels], 
     for network in networks:
         watch.stage(f"quantising the {network.name}")
         exact.quantise(network, samples.pop(network.name))
-    samples.clear()
     verdict = compare(model, size, kept, watch)
     for network in networks:
         exact.choose_int8(network, verdict.good, verdict.figures())

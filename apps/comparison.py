@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from apps.quality import psnr
 from engines import EngineError, available, choose
-from streamdiff.calibration import psnr
 from streamdiff.frame import Frame, Pixels
 
 REFERENCE = ("torch", "fp32")

@@ -195,7 +195,6 @@ def _built(network: Network) -> Generator[Any]:
     except Exception as error:
         raise _failed(network, error) from error
     yield graph
-    del module
 
 
 def _compiled(network: Network, graph: Any, precision: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from engines import Engine, Network, Runtime
@@ -93,10 +92,3 @@ def record(
     if "unet-deep" in samples:
         samples["unet"] = samples["unet-deep"]
     return samples
-
-
-def psnr(a: Pixels | Tensor, b: Pixels | Tensor) -> float:
-    """Peak signal to noise ratio of two pictures in 0..255, in dB; 99 where they are equal."""
-    x, y = (torch.as_tensor(p).double() for p in (a, b))
-    error = float((x - y).square().mean())
-    return min(99.0, 10 * float(np.log10(255**2 / error))) if error > 0 else 99.0

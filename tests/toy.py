@@ -74,8 +74,8 @@ def with_deep(unet: ToyUnet, x: Tensor, conditioning: Tensor) -> Tensor:
 
 
 def shallow(unet: ToyUnet, x: Tensor, conditioning: Tensor, deep: Tensor) -> Tensor:
-    """As the whole where ``deep`` is fresh; x itself counts too, as it does in the outermost blocks."""
-    return torch.tanh(unet.out(torch.tanh(deep + conditioning[:, :, None, None]))) + 0 * x[:, :CHANNELS]
+    """As the whole where ``deep`` is fresh."""
+    return torch.tanh(unet.out(torch.tanh(deep + conditioning[:, :, None, None])))
 
 
 class ToyEncoder(nn.Module):

@@ -47,32 +47,33 @@ def build(
         model=model, vae=vae, lora=lora, engine=engine, device=device, width=width, height=height,
         precision=None if precision == "int8" else precision,
     )  # fmt: skip
+    if precision == "int8" and check:
+        raise ConfigError("int8 is always compared with full precision: leave --check out")
+    from apps import building
     from engines import choose
     from streamdiff import load_model
 
-    bars: list[Watch] = []
-    runtime = choose(choice.engine, choice.device, choice.precision, lambda phase, share: bars[-1].share(phase, share))
-    loaded = load_model(choice.model, lora=choice.lora, vae=choice.vae)
-    config = choice.check()
-    pixels = (config.width, config.height) if size else loaded.default_size
-    if precision == "int8" and runtime.name != "openvino":
-        raise ConfigError(f"int8 is for openvino on a CPU, not for {runtime.name}; leave --engine and --device out")
-    from apps import building
-
-    with _lock(), _watching() as watch:
-        bars.append(watch)
-        if precision != "int8":
-            building.build(loaded, runtime, pixels, watch)
-            print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
-            for name, largest, relative in building.check(loaded, runtime, pixels) if check else ():
-                print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
-            return
-        known = None if again else building.built_int8(loaded, pixels)
-        if known is not None:
-            verdict = building.Verdict(**{n: known[n] for n in building.Verdict.__dataclass_fields__})
+    with _watching() as watch:
+        runtime = choose(choice.engine, choice.device, choice.precision, watch.share)
+        if precision == "int8" and runtime.name != "openvino":
+            raise ConfigError(f"int8 is for openvino on a CPU, not for {runtime.name}; leave --engine and --device out")
+        loaded = load_model(choice.model, lora=choice.lora, vae=choice.vae)
+        pixels = (width, height) if width and height else loaded.default_size
+        if precision == "int8":
+            with _lock():
+                known = None if again else building.built_int8(loaded, pixels)
+                verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch)
+            found: list[tuple[str, float, float]] = []
         else:
-            verdict = building.build_int8(loaded, pixels, _pictures(footage, pixels), watch)
-    _say(verdict, known is not None)
+            building.build(loaded, runtime, pixels, watch)
+            found = building.check(loaded, runtime, pixels) if check else []
+            known = verdict = None
+    if verdict is not None:
+        _say(verdict, known is not None)
+        return
+    print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
+    for name, largest, relative in found:
+        print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
 
 
 def _say(verdict: Verdict, before: bool) -> None:
@@ -108,7 +109,7 @@ def _pictures(footage: Path | None, size: tuple[int, int]) -> list[Pixels]:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """One build at a time: two would measure each other."""
+    """One int8 build at a time: two would measure each other."""
     from filelock import FileLock, Timeout
 
     from engines.cache import cache_directory

@@ -126,7 +126,7 @@ def serve(
         if not serving.loopback and not https:
             note("browsers hide the camera from other machines without HTTPS: add --https")
         if _could_be_faster(choice):
-            note("streamdiff build --precision int8 makes this about half as fast again (some minutes, once)")
+            note("streamdiff build --precision int8 may make this half as fast again (some minutes, once)")
         say("Ctrl-C ends it")
         if open_page:
             import webbrowser

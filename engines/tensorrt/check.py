@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engines.agreement import Difference, Feed, difference, feed
 from engines.base import Network
 from engines.errors import EngineError
 from engines.export import export_onnx
@@ -22,26 +23,6 @@ from engines.tensorrt.binding import Binding, Flavour
 from engines.tensorrt.edges import bytes_at_edges
 from engines.tensorrt.execution import deserialise
 from engines.tensorrt.runtime import TensorRTRuntime
-
-Feed = Mapping[str, "np.ndarray[Any, Any]"]
-
-SMALL = 32
-"""Whole numbers given as inputs are below this: timesteps and tokens that every table has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How far one output is from the reference.
-
-    Attributes:
-        output: its name.
-        largest: largest absolute difference of an element; of pictures in levels of 255.
-        relative: L2 norm of the difference by that of the reference; 0 where both are zero.
-    """
-
-    output: str
-    largest: float
-    relative: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +80,6 @@ def compare(reference: Any, tested: Any, inputs: Feed) -> tuple[Difference, ...]
     if {name: array.shape for name, array in want.items()} != {name: array.shape for name, array in got.items()}:
         raise EngineError(f"the reference gives {_shapes(want)}, the plan {_shapes(got)}; build it again")
     return tuple(difference(name, want[name], got[name]) for name in want)
-
-
-def difference(output: str, want: np.ndarray[Any, Any], got: np.ndarray[Any, Any]) -> Difference:
-    """The difference of two arrays of equal shape; NaN in either gives NaN."""
-    # Bytes would wrap round, and halves overflow in the sum.
-    a, b = want.astype(np.float64), got.astype(np.float64)
-    norm, off = float(np.linalg.norm(a)), float(np.linalg.norm(b - a))
-    relative = off / norm if norm else (0.0 if off == 0 else float("inf"))
-    return Difference(output, float(np.abs(b - a).max(initial=0.0)), relative)
-
-
-def feed(network: Network, batch: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Random inputs by name: normal numbers, bytes of a noise picture, small whole numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for given in network.inputs:
-        shape = (batch, *given.shape)
-        if given.dtype.is_floating_point:
-            tensor = torch.randn(shape, generator=generator).to(given.dtype)
-        else:
-            most = 256 if given.dtype == torch.uint8 else SMALL
-            tensor = torch.randint(0, most, shape, generator=generator, dtype=given.dtype)
-        arrays[given.name] = tensor.numpy()
-    return arrays
 
 
 def inspect(path: Path, binding: Binding | None = None) -> Summary:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from apps import building, comparison
+from apps.quality import psnr
 from engines import EngineError
 from engines.openvino_engine import OpenVINORuntime
 from streamdiff import Stream, load_model
-from streamdiff.calibration import psnr, record
+from streamdiff.calibration import record
 from tests.models.toys import make_folder
 from tests.toy import picture
 
@@ -78,7 +79,7 @@ def test_int8_is_built_measured_and_then_used(cache: Path, folder: Path, monkeyp
     assert {"quantising the unet", "quantising the unet-shallow"} <= set(watch.stages)
     assert verdict.int8_psnr > 20 and verdict.full_ms > 0
     known = building.built_int8(model, SIZE)
-    assert known is not None and known["chosen"] == verdict.good and known["loss_db"] == round(verdict.loss_db, 3)
+    assert known is not None and known.figures() == verdict.figures()
     for reuse in (1, 2):
         with Stream.from_pretrained(model, precision="int8", width=64, height=64, reuse_every=reuse) as stream:
             assert stream(picture(1)).shape == (64, 64, 3)

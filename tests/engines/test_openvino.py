@@ -10,26 +10,11 @@ import torch
 from torch import nn
 
 from engines import EngineError, Network, shared_engine
-from engines.base import Input
 from engines.openvino_engine import OpenVINORuntime
 from engines.torch_engine import TorchRuntime
+from tests.engines import toys
 
-
-class Small(nn.Module):
-    """Several inputs, one of them a whole number and one of them bytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 16, 3, padding=1)
-        self.table = nn.Embedding(1000, 16)
-        self.out = nn.Conv2d(16, 4, 3, padding=1)
-
-    def forward(self, picture: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        x = self.conv(picture.permute(0, 3, 1, 2).float() / 255)
-        return self.out(torch.relu(x + self.table(t)[:, :, None, None]))
-
-
-INPUTS = (Input("picture", (16, 24, 3), torch.uint8), Input("t", (), torch.int64))
+INPUTS = toys.small().inputs
 
 
 @pytest.fixture
@@ -43,7 +28,7 @@ def network(key: str = "small", builds: list[int] | None = None) -> Network:
         if builds is not None:
             builds.append(1)
         torch.manual_seed(0)
-        return Small()
+        return toys.Small()
 
     return Network("small", key, INPUTS, build)
 

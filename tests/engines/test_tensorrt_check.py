@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from engines import EngineError
+from engines.agreement import Difference, difference, feed
 from engines.export import export_onnx
 from engines.tensorrt import check as checks
 from engines.tensorrt import plans
 from engines.tensorrt.builder import Plan
-from engines.tensorrt.check import Difference, Summary, compare, difference, feed, inspect
+from engines.tensorrt.check import Summary, compare, inspect
 from tests.engines import toys
 
 needs_polygraphy = pytest.mark.skipif(
