@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from engines import EngineError
-from engines.agreement import Difference, difference, feed
+from engines.agreement import SMALL, Difference, difference, feed
 from engines.export import export_onnx
 from engines.tensorrt import check as checks
 from engines.tensorrt import plans
@@ -59,7 +59,7 @@ def test_a_nan_is_not_taken_for_agreement() -> None:
 def test_inputs_fit_the_network() -> None:
     given = feed(toys.small(), 3, seed=1)
     assert given["picture"].shape == (3, 16, 24, 3) and given["picture"].dtype == np.uint8
-    assert given["picture"].max() > 200 and given["t"].max() < checks.SMALL
+    assert given["picture"].max() > 200 and given["t"].max() < SMALL
     again, other = feed(toys.small(), 3, seed=1), feed(toys.small(), 3, seed=2)
     assert np.array_equal(given["picture"], again["picture"]) and not np.array_equal(given["t"], other["t"])
 
