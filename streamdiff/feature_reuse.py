@@ -13,8 +13,8 @@ from streamdiff.frame import Pixels
 from streamdiff.similarity import Thumbnail, mean_difference, thumbnail
 
 SCENE_CHANGE = 12.0
-"""Mean absolute difference of two thumbnails, in levels of 255, beyond which nothing is reused: a walk through the
-picture stays below, a cut or a hand before the lens does not."""
+"""Mean absolute difference of two thumbnails, in levels of 255, beyond which nothing is reused: neighbouring frames of
+someone before a webcam stay below 7, those of a moving camera nearly always below 12; a cut does not."""
 
 
 class ReusingUnet:
