@@ -21,6 +21,8 @@ import numpy as np
 import typer
 from playwright.sync_api import Page, sync_playwright
 
+PART = 30.0
+"""Seconds of each part of a run whose latency is given apart: a growing latency would show."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLLECT = """() => {
   window.__shown = []; window.__latencies = [];
@@ -68,8 +70,10 @@ def measure(page: Page, url: str, style: str, seconds: float) -> dict[str, Any]:
     shown = [t for t in page.evaluate("window.__shown") if begin <= t <= end]
     reads = [(t, v) for t, v in page.evaluate("window.__latencies") if begin <= t <= end]
     latencies = [v for _, v in reads if v is not None]
-    middle = begin + (end - begin) / 2
-    halves = [[v for t, v in reads if v is not None and (t < middle) == early] for early in (True, False)]
+    parts = max(1, round(seconds / PART))
+    by_part = [
+        [v for t, v in reads if v is not None and int((t - begin) / (end - begin) * parts) == i] for i in range(parts)
+    ]
     stats = httpx.get(f"{url}api/sessions").json()["sessions"][0]["stats"]
     return {
         "seconds": seconds,
@@ -77,7 +81,7 @@ def measure(page: Page, url: str, style: str, seconds: float) -> dict[str, Any]:
         "frames_per_second": round(len(shown) / (end - begin) * 1000, 1),
         "latency_p50_ms": percentile(latencies, 50),
         "latency_p95_ms": percentile(latencies, 95),
-        "latency_p50_by_half_ms": [percentile(half, 50) for half in halves],
+        "latency_p50_in_turn_ms": [percentile(part, 50) for part in by_part],
         "codes_read": round(len(latencies) / max(1, len(reads)), 3),
         "click_to_first_frame_ms": round(first),
         "server_latency_p50_ms": round(1000 * (stats["latency_p50"] or 0), 1),

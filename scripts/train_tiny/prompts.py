@@ -66,6 +66,8 @@ TEMPLATES = (
     "a {style} of {subject}",
     "{subject}, {style}",
     "{subject} as a {style}",
+    "{subject} as {style}",
+    "{subject} {style}",
     "{subject} in {style} style",
     "{subject} in the style of {style}",
     "{style}, {extra}",
@@ -82,6 +84,14 @@ TEMPLATES = (
     "{style} art",
     "{style} effect",
     "{style} filter",
+)
+UNKNOWN_SHARE = 0.35
+"""Share of the subjects made of words that nobody knows: the style beside them is to count, not they."""
+SYLLABLES = tuple(
+    """an ar bel ber bo bra ca chi con da del der do dra ed el en er est fa fen fi for fri ga gen gle go gra ha her
+    hol hu il in ing ish ja ju ka ker ki kon la le ler li lo ly ma men mi mon mu na ner ni no nu ol on or ous pa per
+    pi pro qua ra ren ri ro sa ser shi son sta ster sto str ta ted ter thi tion to tra tu ul un ur va ven vi wa wer
+    wi xa ya yo za zen zi""".split()
 )
 PLAIN = (
     "{subject}",
@@ -119,9 +129,20 @@ def misspell(text: str, random: Random) -> str:
     return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
 
 
+def strange(random: Random) -> str:
+    """One to three pronounceable words that mean nothing: names, titles and what else no list can hold."""
+    words = ("".join(random.choice(SYLLABLES) for _ in range(random.choice((1, 2, 2, 3)))) for _ in range(3))
+    some = " ".join(list(words)[: random.choice((1, 1, 2, 3))])
+    return random.choice(("", "", "the ", "my ", "a ")) + some
+
+
+def _subject(random: Random) -> str:
+    return strange(random) if random.random() < UNKNOWN_SHARE else random.choice(SUBJECTS)
+
+
 def _fill(template: str, random: Random, **words: str) -> str:
     return template.format(
-        subject=random.choice(SUBJECTS),
+        subject=_subject(random),
         extra=random.choice(EXTRAS),
         extra2=random.choice(EXTRAS),
         flaw=random.choice(FLAWS),
