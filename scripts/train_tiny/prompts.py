@@ -87,11 +87,11 @@ TEMPLATES = (
 )
 UNKNOWN_SHARE = 0.35
 """Share of the subjects made of words that nobody knows: the style beside them is to count, not they."""
-SYLLABLES = tuple(
-    """an ar bel ber bo bra ca chi con da del der do dra ed el en er est fa fen fi for fri ga gen gle go gra ha her
-    hol hu il in ing ish ja ju ka ker ki kon la le ler li lo ly ma men mi mon mu na ner ni no nu ol on or ous pa per
-    pi pro qua ra ren ri ro sa ser shi son sta ster sto str ta ted ter thi tion to tra tu ul un ur va ven vi wa wer
-    wi xa ya yo za zen zi""".split()
+SYLLABLES = (
+    "an ar bel ber bo bra ca chi con da del der do dra ed el en er est fa fen fi for fri ga gen gle go gra ha her "
+    "hol hu il in ing ish ja ju ka ker ki kon la le ler li lo ly ma men mi mon mu na ner ni no nu ol on or ous pa "
+    "per pi pro qua ra ren ri ro sa ser shi son sta ster sto str ta ted ter thi tion to tra tu ul un ur va ven vi "
+    "wa wer wi xa ya yo za zen zi"
 )
 PLAIN = (
     "{subject}",
@@ -131,7 +131,8 @@ def misspell(text: str, random: Random) -> str:
 
 def strange(random: Random) -> str:
     """One to three pronounceable words that mean nothing: names, titles and what else no list can hold."""
-    words = ("".join(random.choice(SYLLABLES) for _ in range(random.choice((1, 2, 2, 3)))) for _ in range(3))
+    syllables = SYLLABLES.split()
+    words = ("".join(random.choice(syllables) for _ in range(random.choice((1, 2, 2, 3)))) for _ in range(3))
     some = " ".join(list(words)[: random.choice((1, 1, 2, 3))])
     return random.choice(("", "", "the ", "my ", "a ")) + some
 
