@@ -27,5 +27,9 @@ class MediaError(StreamdiffError):
     """A picture or video file cannot be read or written."""
 
 
+class DeviceError(StreamdiffError):
+    """A camera, screen, address or another live source or sink cannot be opened, or was lost."""
+
+
 class ClosedError(StreamdiffError, RuntimeError):
     """The stream was used after it was closed."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from apps.cli import bench, build, doctor, engines, run, serve, styles
+from apps.cli import bench, build, doctor, engines, live, run, serve, styles
 from apps.cli.console import print_line
 from apps.cli.failures import guarded, set_up_logging
 from streamdiff import __version__
@@ -24,6 +24,9 @@ app = typer.Typer(
 )
 # Each command imports what is heavy only when it runs: --help has to be quick.
 app.command("run")(run.run)
+app.command("webcam")(live.webcam)
+app.command("virtual-camera")(live.virtual_camera)
+app.command("live")(live.live)
 app.command("serve")(serve.serve)
 app.command("styles")(styles.styles)
 app.command("build")(build.build)

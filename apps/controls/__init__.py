@@ -1,0 +1,1 @@
+"""Who steers a running stream, through ``Controlled``."""

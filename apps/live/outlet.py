@@ -1,0 +1,209 @@
+"""Outlet: writes to a sink in a thread of its own, and opens it again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from apps.live.backoff import Backoff
+from apps.sinks.sink import OpenSink, Picture, Sink
+from apps.sources.source import Sound
+from streamdiff.channel import Channel
+from streamdiff.errors import DeviceError
+from streamdiff.frame import Frame
+from streamdiff.metrics import Histogram, Rate
+from streamdiff.picture import cover
+
+log = logging.getLogger("streamdiff.live")
+
+CAPACITY = 2
+STALLED = 5.0
+"""Seconds in one write after which a sink is said to block."""
+
+SOUND_KEPT = 10.0
+"""Seconds of sound kept while no picture comes."""
+
+
+class Outlet:
+    """One sink, for as long as the run lasts.
+
+    Attributes:
+        state: "running", "blocked", "lost" (being opened again), "closed", or "failed".
+        delivered: pictures written.
+        overtaken: pictures a newer one took the place of, while the sink was busy.
+        lost: pictures that came while there was no sink, or that it failed on.
+        reopened: times it was opened again.
+        latency: capture to the end of the write, seconds.
+        error: why it failed for good.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        again: OpenSink,
+        picture: Picture,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[str], None],
+        *,
+        failed: Callable[[], None],
+    ) -> None:
+        self.name = sink.name
+        self.state = "running"
+        self.delivered = self.overtaken = self.lost = self.reopened = 0
+        self.latency, self.rate = Histogram(), Rate()
+        self.error: BaseException | None = None
+        self._sink: Sink | None = sink
+        self._again, self._picture, self._tell, self._failed = again, picture, tell, failed
+        self._frames: Channel[Frame] = Channel(CAPACITY, loop)
+        self._sounds: deque[Sound] = deque()
+        self._lock = threading.Lock()
+        self._writing_since: float | None = None
+        self._retry_at = 0.0
+        self._backoff = Backoff()
+        self._thread = threading.Thread(target=self._work, name=f"streamdiff-sink-{sink.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def offer(self, frame: Frame) -> None:
+        """Give a picture; the newest wins."""
+        taken = self._frames.offer(frame)
+        if taken is frame:
+            self.lost += 1
+        elif taken is not None:
+            self.overtaken += 1
+
+    async def put(self, frame: Frame) -> None:
+        """Give a picture, waiting for a sink that is slow, but not for one that blocks."""
+        while self.state == "running" and len(self._frames) >= CAPACITY:
+            await asyncio.sleep(0.002)
+        self.offer(frame)
+
+    def sound(self, sound: Sound) -> None:
+        """Give sound, from any thread; it waits for the picture it belongs to."""
+        if self._sink is None or not self._sink.takes_sound:
+            return
+        with self._lock:
+            self._sounds.append(sound)
+            while sound.pts - self._sounds[0].pts > SOUND_KEPT:
+                self._sounds.popleft()
+
+    def watch(self, now: float) -> None:
+        """Look whether the sink still takes anything; asked regularly."""
+        since = self._writing_since
+        if since is not None and now - since > STALLED and self.state == "running":
+            self.state = "blocked"
+            self._tell(f"{self.name}: has taken nothing for {now - since:.0f} s; the others go on")
+
+    def finish(self) -> None:
+        """Nothing more comes: what waits is written, and the sink completed."""
+        self._frames.finish()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it is completed; a sink that hangs is left behind, and said so."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._tell(f"{self.name}: hangs and was left behind")
+
+    def figures(self) -> dict[str, Any]:
+        """State and counts, as in ``Controlled.figures``."""
+        known = self.latency.count > 0
+        return {
+            "name": self.name,
+            "state": self.state,
+            "delivered": self.delivered,
+            "overtaken": self.overtaken,
+            "lost": self.lost,
+            "reopened": self.reopened,
+            "fps": self.rate.per_second(),
+            "latency_p50": self.latency.percentile(50) if known else None,
+            "latency_p95": self.latency.percentile(95) if known else None,
+        }
+
+    def _work(self) -> None:
+        while (frame := self._frames.take_blocking()) is not None:
+            try:
+                sink = self._sink or self._reopened()
+                if sink is None:
+                    self.lost += 1
+                    continue
+                self._write(sink, frame)
+            except DeviceError as error:
+                self._lose(str(error))
+            except Exception as error:
+                log.debug("writing %s", self.name, exc_info=True)
+                if self._sink is None:
+                    self.error, self.state = error, "failed"
+                    self.lost += 1 + len(self._frames)
+                    self._frames.abort()
+                    self._failed()
+                    return
+                self._lose(f"{self.name}: {type(error).__name__}: {error}")
+        self._close()
+        self.state = "closed"
+
+    def _write(self, sink: Sink, frame: Frame) -> None:
+        self._writing_since = time.monotonic()
+        try:
+            for sound in self._due(frame.pts or 0.0):
+                sink.write_sound(sound)
+            sink.write(self._fitting(sink, frame))
+        finally:
+            self._writing_since = None
+        now = time.monotonic()
+        if self.state != "running":
+            self.state = "running"
+            self._tell(f"{self.name}: is back")
+        self._backoff.succeeded()
+        self.delivered += 1
+        self.rate.tick(now)
+        if frame.captured is not None:
+            self.latency.add(now - frame.captured)
+
+    def _due(self, until: float) -> list[Sound]:
+        """The sound that begins before a picture's time."""
+        due: list[Sound] = []
+        with self._lock:
+            while self._sounds and self._sounds[0].pts <= until:
+                due.append(self._sounds.popleft())
+        return due
+
+    def _fitting(self, sink: Sink, frame: Frame) -> Frame:
+        size = (sink.width, sink.height)
+        before = frame.tag if frame.tag is not None else frame.pixels
+        return replace(frame, pixels=cover(frame.pixels, *size), tag=cover(before, *size))
+
+    def _reopened(self) -> Sink | None:
+        """Another try, when its time has come."""
+        if time.monotonic() < self._retry_at:
+            return None
+        self._sink = self._again(self._picture)
+        self.name = self._sink.name
+        self.reopened += 1
+        with self._lock:
+            self._sounds.clear()
+        return self._sink
+
+    def _lose(self, text: str) -> None:
+        self.lost += 1
+        if self.state != "lost":
+            self._tell(f"{text}; opening it again")
+        self.state = "lost"
+        self._close()
+        self._retry_at = time.monotonic() + self._backoff.grown()
+
+    def _close(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        try:
+            sink.close()
+        except Exception as error:
+            self._tell(f"{self.name}: {error}")

@@ -1,0 +1,86 @@
+"""From ``--output URI`` to a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from apps.sinks.sink import OpenSink, Picture, Sink
+from apps.uri import Uri, parse
+from streamdiff.errors import ConfigError, MediaError
+
+ADDRESSES = frozenset({"rtsp", "rtmp", "rtmps", "srt", "udp", "whip+http", "whip+https"})
+KNOWN = {
+    "window": frozenset[str](),
+    "virtual-camera": frozenset[str](),
+    "null": frozenset[str](),
+    "": frozenset({"codec", "replace"}),
+}
+KINDS = (
+    ("window", "a window; keys: b before/after, i figures, F11 full screen, ? all keys"),
+    ("virtual-camera, virtual-camera:DEVICE", "what Zoom, Meet, Discord and OBS see"),
+    ("PATH.mp4 PATH.mov PATH.mkv", "a file that is whole however it ends; ?codec=h264|h265|av1|prores, ?replace=1"),
+    ("rtmp:// srt:// udp:// rtsp://", "a stream to a server"),
+    ("whip+https://…", "a stream to a WHIP server"),
+    ("null", "nothing; for measuring"),
+)
+
+
+def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
+    """What opens a sink.
+
+    Args:
+        text: as it was given.
+        open_window: opens the program's one window, which lives in its main thread.
+
+    Raises:
+        ConfigError, MediaError: it cannot be meant: an unknown kind, option or file type.
+    """
+    uri = parse(text, frozenset(k for k in KNOWN if k), ADDRESSES, KNOWN)
+    if uri.kind in ("window", "null") and uri.rest:
+        raise ConfigError(f"{text}: {uri.kind} takes nothing behind it")
+    if uri.kind == "window":
+        return open_window
+    if uri.kind == "null":
+        from apps.sinks.null import Null
+
+        return Null
+    if uri.kind == "virtual-camera":
+
+        def virtual(picture: Picture) -> Sink:
+            from apps.sinks.virtual_camera import VirtualCamera
+
+            return VirtualCamera(picture, uri.rest or None)
+
+        return virtual
+    if uri.kind in ADDRESSES:
+
+        def address(picture: Picture) -> Sink:
+            from apps.sinks.encoded import to_address
+
+            return to_address(uri.rest, picture)
+
+        return address
+    return _file(uri)
+
+
+def _file(uri: Uri) -> OpenSink:
+    from apps.sinks.encoded import CODECS, FILES
+
+    path, codec, replace = Path(uri.rest), uri.options.get("codec", "h264"), uri.flag("replace")
+    if path.suffix.lower() not in FILES:
+        raise MediaError(
+            f"{uri.rest}: neither a kind of output nor a name that ends in {' '.join(FILES)}; "
+            "streamdiff live --list shows what can be an output"
+        )
+    if codec not in CODECS:
+        raise ConfigError(f"{uri.text}: codec={codec} is not known; known are {', '.join(CODECS)}")
+    if not path.parent.is_dir():
+        raise MediaError(f"{path}: the folder {path.parent} does not exist; make it first")
+
+    def opened(picture: Picture) -> Sink:
+        from apps.sinks.encoded import to_file
+
+        return to_file(path, picture, codec=codec, replace=replace)
+
+    return opened

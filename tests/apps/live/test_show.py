@@ -1,0 +1,189 @@
+"""A live run: source, model and sinks survive each other's failures, and every picture is accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from apps.live import intake, outlet
+from apps.live.backoff import Backoff
+from apps.live.clock import Clock
+from apps.live.show import Show
+from apps.sinks.sink import Picture
+from streamdiff.errors import ConfigError, DeviceError, MediaError
+from tests.apps.live.parts import KeptFor, pictures
+from tests.toy import toy
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short waits, so that the tests do not wait."""
+    for module in (intake, outlet):
+        monkeypatch.setattr(module, "Backoff", lambda: Backoff(0.01, 0.05))
+
+
+def played(show: Show, seconds: float = 30) -> dict[str, Any]:
+    """Run to the end; the last figures."""
+    show.start()
+    assert show.wait(seconds), show.figures()
+    show.join()
+    return show.figures()
+
+
+def balanced(figures: dict[str, Any]) -> None:
+    """Every picture that was read is somewhere."""
+    model = figures["model"]
+    assert figures["source"]["read"] == model["frames_in"]
+    assert model["frames_in"] == model["frames_out"] + model["dropped_in"] + model["dropped_out"] + model["failed"]
+    for sink in figures["sinks"]:
+        assert sink["delivered"] + sink["overtaken"] + sink["lost"] == model["frames_out"], sink
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_pictures_and_sound_reach_every_sink(waits: bool) -> None:
+    first, second = KeptFor(), KeptFor()
+    figures = played(Show(toy().stream(), pictures(60, waits=waits), [first, second]))
+    balanced(figures)
+    if waits:
+        assert [len(k.frames) for k in (first, second)] == [60, 60]
+        assert [frame.pts for frame in first.frames] == pytest.approx([i / 200 for i in range(60)])
+    for kept in (first, second):
+        times = [frame.pts for frame in kept.frames]
+        assert times == sorted(set(times)) and times
+        sounds = [sound.pts for sound in kept.sounds]
+        assert sounds == sorted(sounds) and len(sounds) >= 50
+        assert all(sink.closed for sink in kept.opened)
+
+
+def test_what_was_seen_before_comes_along() -> None:
+    kept = KeptFor()
+    played(Show(toy().stream(), pictures(10, waits=True), [kept]))
+    assert [int(frame.tag[0, 0, 0]) for frame in kept.frames] == [7 * i for i in range(10)]
+
+
+@pytest.mark.parametrize("fault", ["lost", "bug"])
+def test_a_lost_source_is_opened_again(fault: str) -> None:
+    kept = KeptFor()
+    show = Show(toy().stream(), pictures(60, faults={10: fault, 11: fault, 30: fault}), [kept])
+    figures = played(show)
+    balanced(figures)
+    assert figures["source"]["reopened"] == 3 and figures["source"]["state"] == "ended"
+    assert figures["source"]["read"] == 60
+    times = [frame.pts for frame in kept.frames]
+    assert times == sorted(set(times))
+    assert sum("opening it again" in text for text in show.messages()) == 3
+
+
+def test_a_source_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "STALLED", 0.2)
+    monkeypatch.setattr(intake, "ABANDONED", 0.6)
+    show = Show(toy().stream(), pictures(40, faults={10: "hang"}), [KeptFor()])
+    figures = played(show)
+    balanced(figures)
+    assert figures["source"]["read"] == 40 and figures["source"]["reopened"] == 1
+    assert any("waiting" in text for text in show.messages())
+
+
+@pytest.mark.parametrize("fault", ["lost", "bug"])
+def test_a_lost_sink_is_opened_again_and_the_other_misses_nothing(fault: str) -> None:
+    broken, whole = KeptFor({5: fault}, refuse={2}), KeptFor()
+    figures = played(Show(toy().stream(), pictures(200, rate=400, waits=False), [broken, whole]))
+    balanced(figures)
+    first, second = figures["sinks"]
+    assert first["reopened"] == 1 and first["lost"] >= 2 and first["delivered"] > 5
+    assert second["lost"] == 0 and second["reopened"] == 0
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_sink_that_blocks_holds_nobody_up(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet, "STALLED", 0.2)
+    slow, whole = KeptFor({3: "block"}), KeptFor()
+    show = Show(toy().stream(), pictures(300, waits=waits), [slow, whole])
+    figures = played(show)
+    balanced(figures)
+    assert figures["sinks"][0]["overtaken"] > 0 and figures["sinks"][1]["delivered"] > 250
+    assert any("has taken nothing" in text for text in show.messages())
+
+
+def test_a_picture_the_model_fails_on_is_counted() -> None:
+    made = toy()
+    forward, calls = made.unet.predict, [0]
+
+    def sometimes(*inputs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] in (5, 9):
+            raise RuntimeError("the card is out of memory")
+        return forward(*inputs)
+
+    made.unet.predict = sometimes  # type: ignore[method-assign]
+    figures = played(Show(made.stream(), pictures(60), [KeptFor()]))
+    balanced(figures)
+    assert figures["model"]["failed"] == 2 and figures["source"]["read"] == 60
+
+
+def test_a_sink_that_never_comes_back_ends_the_run_only_when_it_was_the_last() -> None:
+    def once(kept: KeptFor) -> Any:
+        def opened(picture: Picture) -> Any:
+            if kept.opened:
+                raise MediaError("kept: the folder is gone")
+            return kept(picture)
+
+        return opened
+
+    gone, whole = KeptFor({3: "lost"}), KeptFor()
+    figures = played(Show(toy().stream(), pictures(80), [once(gone), whole]))
+    assert figures["sinks"][0]["state"] == "failed" and figures["sinks"][1]["delivered"] > 10
+    balanced(figures)
+    alone = Show(toy().stream(), pictures(10_000), [once(KeptFor({3: "lost"}))])
+    alone.start()
+    assert alone.wait(20)
+    with pytest.raises(MediaError, match="the folder is gone"):
+        alone.join()
+
+
+def test_nothing_stays_open_when_a_sink_cannot_be_opened() -> None:
+    kept, threads = KeptFor(), threading.active_count()
+    show = Show(toy().stream(), pictures(10), [kept, KeptFor(refuse={1})])
+    with pytest.raises(DeviceError, match="nobody answers"):
+        show.start()
+    assert kept.opened[0].closed and threading.active_count() == threads
+
+
+def test_settings_while_it_runs() -> None:
+    show = Show(toy().stream(), pictures(10_000), [KeptFor()])
+    show.start()
+    assert show.update({"strength": 0.3}).strength == 0.3
+    with pytest.raises(ConfigError, match="strength"):
+        show.update({"strength": 3})
+    assert show.config.strength == 0.3
+    show.join()
+    assert not show.running
+    balanced(show.figures())
+
+
+def test_a_change_of_size_reaches_the_sink_at_its_own_size() -> None:
+    kept = KeptFor()
+    show = Show(toy().stream(), pictures(10_000), [kept])
+    show.start()
+    show.update({"width": 128})
+    deadline = time.monotonic() + 10
+    while len(kept.frames) < 50 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    show.join()
+    assert len(kept.frames) >= 50  # each was looked at in write
+    balanced(show.figures())
+
+
+def test_the_clock_goes_on_over_a_gap() -> None:
+    clock = Clock(100.0)
+    assert clock.picture(7.0, 100.0, False, 0.04) == 0.0
+    assert clock.picture(7.5, 100.5, False, 0.04) == 0.5
+    assert clock.sound(7.6, 100.6) == pytest.approx(0.6)
+    clock.begin()
+    assert clock.picture(0.0, 103.0, False, 0.04) == pytest.approx(3.0)  # it was away for 2.5 s
+    clock.begin()
+    assert clock.picture(50.0, 103.0, True, 0.04) == pytest.approx(3.04)  # a file is read on at once
+    assert clock.picture(49.0, 103.0, True, 0.04) == pytest.approx(3.041)
