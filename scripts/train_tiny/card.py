@@ -12,6 +12,7 @@ from .config import Config
 from .moods import MOODS
 
 FACTS, FIGURES = "facts.json", "figures.json"
+TRAINING = "training.json"  # the facts again, in the model's folder: what a later run begins from
 
 
 def sources(data: Path) -> list[tuple[str, str, int]]:
@@ -75,7 +76,7 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         "",
         f"- autoencoder: {facts['vae_minutes']:.0f} minutes",
         f"- UNet and text encoder: {facts['unet_minutes']:.0f} minutes, {facts['pairs']} pairs"
-        + (f", begun with {facts['started_from']} (tiny-1)" if facts["started_from"] else ""),
+        + (f", begun with {facts['started_from']}" if facts["started_from"] else ""),
         "- on two cores of a server CPU (AVX-512 bf16), shared with other work",
         "",
     ]

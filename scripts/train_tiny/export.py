@@ -13,7 +13,7 @@ import torch
 import typer
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
-from .card import FACTS, write_card
+from .card import FACTS, TRAINING, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
 from .data import write_json
 from .loop import Ema, load_checkpoint
@@ -109,6 +109,7 @@ def main(
         if facts["size_mb"] > LIMIT_MB:
             raise RuntimeError(f"the model is {facts['size_mb']:.1f} MB, more than {LIMIT_MB} MB")
         write_json(work / FACTS, facts)
+        write_json(folder / TRAINING, {"version": config.version, **facts})
         styles: list[dict[str, Any]] = [
             {"name": n, "prompt": s.prompt, "synonyms": list(s.synonyms)} for n, s in config.styles().items()
         ]

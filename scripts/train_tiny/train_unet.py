@@ -96,7 +96,8 @@ def main(
         copied = copy_matching(earlier["ema"]["average"], model)
         print(f"{copied} of {len(ema.average)} parameters from {start_from}")
         ema = Ema(model, c.ema)
-        origin = f"{copied} of {len(ema.average)} parameters of a run of {int(earlier['pairs'])} pairs"
+        whose = earlier.get("version", "a run")
+        origin = f"{copied} of {len(ema.average)} parameters of {whose} ({int(earlier['pairs'])} pairs)"
     state = None if fresh else load_checkpoint(work / CHECKPOINT)
     if state is not None:
         model.load_state_dict(state["model"])

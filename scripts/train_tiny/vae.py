@@ -99,6 +99,23 @@ def to_autoencoder_tiny(vae: FoldedVae, config: VaeConfig) -> AutoencoderTiny:
     return cast(AutoencoderTiny, tiny.eval())
 
 
+def from_autoencoder_tiny(tiny: AutoencoderTiny, vae: FoldedVae) -> None:
+    """Copy the weights of a model made by `to_autoencoder_tiny` back into the trained form."""
+    given = tiny.state_dict()
+    last = len(vae.decoder) - 1
+    state = {"encoder.0.weight": given["encoder.layers.1.weight"][:, :3]}
+    for name in vae.encoder.state_dict():
+        index, rest = name.split(".", 1)
+        if int(index):
+            state[f"encoder.{name}"] = given[f"encoder.layers.{int(index) + 1}.{rest}"]
+    state |= {
+        f"decoder.{n}": given[f"decoder.layers.{n}"] for n in vae.decoder.state_dict() if int(n.split(".")[0]) < last
+    }
+    state[f"decoder.{last}.weight"] = given[f"decoder.layers.{last}.weight"][:3]
+    state[f"decoder.{last}.bias"] = given[f"decoder.layers.{last + 1}.bias"]
+    vae.load_state_dict(state, strict=True)
+
+
 def max_difference(vae: FoldedVae, tiny: AutoencoderTiny, size: int = 64) -> float:
     """Largest absolute difference between the trained and the exported form on noise (fp32)."""
     generator = torch.Generator().manual_seed(0)

@@ -7,8 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import typer
 
-from scripts.train_tiny import evaluate, export, prepare, train_unet, train_vae
+from scripts.train_tiny import evaluate, export, prepare, restore, train_unet, train_vae
 from scripts.train_tiny.classifier import Judge, StyleClassifier
 from scripts.train_tiny.config import DEFAULT_CONFIG, load_config
 from scripts.train_tiny.data import PHOTO, Cache
@@ -35,6 +37,21 @@ SMALL = {
 def photographs() -> dict[str, np.ndarray]:
     data = pytest.importorskip("skimage.data")
     return {name: getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
+
+
+def goes_on_from_the_exported_model(model: Path, work: Path, later: Path, config: Path) -> None:
+    restore.main(model=model, work=later, config_file=config)
+    picture = torch.rand(1, 3, 64, 64) * 2 - 1
+    trained, restored = train_vae.load_vae(work, config), train_vae.load_vae(later, config)
+    with torch.no_grad():
+        assert torch.allclose(trained.encode(picture), restored.encode(picture), atol=0.01)
+    before = load_checkpoint(work / train_unet.CHECKPOINT)
+    after = load_checkpoint(later / restore.BEGIN)
+    assert before and after and after["pairs"] == before["pairs"] > 0
+    assert after["ema"]["average"].keys() == before["ema"]["average"].keys()
+    assert all(torch.allclose(v, before["ema"]["average"][n], atol=2e-3) for n, v in after["ema"]["average"].items())
+    with pytest.raises(typer.BadParameter, match="another folder"):
+        restore.main(model=model, work=later, config_file=config)
 
 
 def crop(picture: np.ndarray) -> np.ndarray:
@@ -80,6 +97,7 @@ def test_every_stage(tmp_path: Path) -> None:
         assert stream.push(Frame(np.zeros((64, 64, 3), np.uint8)))
         assert {s.prompt for s in stream.model.styles} >= {*STYLES, "my blue"}
         assert {m.prompt for m in stream.model.moods} == set(MOODS)
+    goes_on_from_the_exported_model(model, work, tmp_path / "later", config)
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     damaged = bytearray(weights.read_bytes())
     damaged[-5] ^= 1
