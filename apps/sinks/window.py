@@ -18,6 +18,9 @@ from streamdiff.frame import Frame, Pixels
 TALLEST = 640
 """Pixels of the window's longer side at first; small streams are shown larger."""
 
+MOST_OF_SCREEN = 0.9
+"""Share of the screen's width and height that the window has at most: a part outside it could not be seen."""
+
 HIDDEN = ("dummy", "offscreen", "evdev", "kmsdrm")
 """What SDL draws to when there is no desktop: nothing that anybody sees."""
 
@@ -67,6 +70,8 @@ class Window:
                 raise DeviceError("no window can be opened: there is no display; another output works without one")
             pygame.font.init()
             scale = max(1.0, TALLEST / max(picture.width, picture.height))
+            across, down = pygame.display.get_desktop_sizes()[0]
+            scale = min(scale, MOST_OF_SCREEN * across / picture.width, MOST_OF_SCREEN * down / picture.height)
             size = (round(picture.width * scale), round(picture.height * scale))
             self._screen = pygame.display.set_mode(size, pygame.RESIZABLE)
         except pygame.error as error:
