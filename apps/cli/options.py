@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from apps.loading import Choice
+from apps.toml import plain_names, read_toml
 from streamdiff.config import Guidance, StreamConfig
 from streamdiff.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CHOICES = ("model", "vae", "engine", "device", "precision", "lora")
 """What a configuration file may say beside the fields of StreamConfig."""
@@ -111,7 +106,7 @@ def choose(config: Path | None = None, **given: Any) -> Choice:
     Raises:
         ConfigError: in one line, what is wrong with them.
     """
-    said: dict[str, Any] = _read(config) if config is not None else {}
+    said: dict[str, Any] = plain_names(read_toml(config)) if config is not None else {}
     said.update({name: value for name, value in given.items() if value is not None and value != []})
     if isinstance(said.get("timesteps"), str):
         said["timesteps"] = _numbers(said["timesteps"])
@@ -140,17 +135,6 @@ def size(text: str) -> tuple[int, int]:
     except ValueError:
         raise ConfigError(f"size = {text!r}: two numbers with an x between them, such as 256x256") from None
     return width, height
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        read = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        # As the options are spelt, or as StreamConfig's fields are.
-        return {name.replace("-", "_"): value for name, value in read.items()}
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -156,7 +156,8 @@ class Show:
         if self._error is not None:
             raise self._error
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Say what happened, from any thread."""
         self._messages.append(text)
         self.on_message(text)
 
@@ -173,10 +174,10 @@ class Show:
         loop = asyncio.get_running_loop()
         policy = Policy.lossless if source.waits else Policy.live
         async with LiveStream(self._stream, policy) as live:
-            live.on_refused = self._tell
+            live.on_refused = self.tell
             self._live = live
             self._outlets = [
-                Outlet(sink, again, picture, loop, self._tell, failed=self._sink_failed)
+                Outlet(sink, again, picture, loop, self.tell, failed=self._sink_failed)
                 for sink, again in zip(sinks, self._open_sinks, strict=True)
             ]
 
@@ -194,7 +195,7 @@ class Show:
                 with contextlib.suppress(RuntimeError):  # the loop has ended before
                     loop.call_soon_threadsafe(live.end)
 
-            self._intake = Intake(source, self._open_source, self._size, take, take_sound, self._tell, ended)
+            self._intake = Intake(source, self._open_source, self._size, take, take_sound, self.tell, ended)
             for outlet in self._outlets:
                 outlet.start()
             self._intake.start()
@@ -251,7 +252,7 @@ class Show:
     def _sink_failed(self) -> None:
         """A sink is gone for good: the others go on, and without any the run ends."""
         failed = [outlet for outlet in self._outlets if outlet.state == "failed"]
-        self._tell(f"{failed[-1].name}: is gone for good ({failed[-1].error})")
+        self.tell(f"{failed[-1].name}: is gone for good ({failed[-1].error})")
         if len(failed) == len(self._outlets):
             self._error = failed[-1].error
             self.stop()

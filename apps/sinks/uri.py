@@ -14,6 +14,7 @@ KNOWN = {
     "window": frozenset[str](),
     "virtual-camera": frozenset[str](),
     "null": frozenset[str](),
+    "mjpeg": frozenset({"token"}),
     "": frozenset({"codec", "replace"}),
 }
 KINDS = (
@@ -22,6 +23,10 @@ KINDS = (
     ("PATH.mp4 PATH.mov PATH.mkv", "a file that is whole however it ends; ?codec=h264|h265|av1|prores, ?replace=1"),
     ("rtmp:// srt:// udp:// rtsp://", "a stream to a server"),
     ("whip+https://…", "a stream to a WHIP server"),
+    (
+        "mjpeg:PORT, mjpeg:HOST:PORT",
+        "pictures over HTTP for <img>, VLC, OpenCV; ?token= beyond localhost",
+    ),
     ("null", "nothing; for measuring"),
 )
 
@@ -53,6 +58,8 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
             return VirtualCamera(picture, uri.rest or None)
 
         return virtual
+    if uri.kind == "mjpeg":
+        return _mjpeg(uri)
     if uri.kind in ADDRESSES:
 
         def address(picture: Picture) -> Sink:
@@ -62,6 +69,19 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
 
         return address
     return _file(uri)
+
+
+def _mjpeg(uri: Uri) -> OpenSink:
+    host, _, port = uri.rest.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"{uri.text}: write mjpeg:PORT or mjpeg:HOST:PORT, such as mjpeg:8090")
+
+    def serve(picture: Picture) -> Sink:
+        from apps.sinks.mjpeg import Mjpeg
+
+        return Mjpeg(picture, host.strip("[]") or "127.0.0.1", int(port), uri.options.get("token"))
+
+    return serve
 
 
 def _file(uri: Uri) -> OpenSink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apps.sources.pictures import SUFFIXES
 from apps.sources.source import OpenSource, Source
 from apps.uri import Uri, parse
 from streamdiff.errors import ConfigError, DeviceError, MediaError, StreamdiffError
@@ -13,7 +14,7 @@ KNOWN = {
     "camera": frozenset({"size", "rate"}),
     "screen": frozenset({"rate"}),
     "pattern": frozenset({"size", "rate"}),
-    "": frozenset({"loop", "pace"}),
+    "": frozenset({"loop", "pace", "seconds"}),
     "srt": frozenset({"listen"}),
     "rtmp": frozenset({"listen"}),
 }
@@ -21,6 +22,7 @@ KINDS = (
     ("camera, camera:1, camera:NAME", "a webcam by number or part of its name; ?size=1280x720&rate=30"),
     ("screen, screen:2, screen:X,Y,WxH", "a monitor, or a region of the desktop; ?rate=30"),
     ("PATH", "a video file in real time; ?loop=1, ?pace=fast for as fast as the model takes it"),
+    ("PICTURE, FOLDER", "a picture, or a folder's one after another; ?seconds=5, ?loop=0 to end with the last"),
     ("rtsp:// rtmp:// srt:// udp:// http(s)://", "a stream; rtmp and srt with ?listen=1 wait for the sender"),
     ("pattern", "a test picture with a clock; ?size=512x512&rate=30"),
 )
@@ -114,13 +116,15 @@ def _pattern(uri: Uri) -> OpenSource:
 
 
 def _file(uri: Uri) -> OpenSource:
+    path = Path(uri.rest)
+    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+        return _slides(uri, path)
+    if "seconds" in uri.options:
+        raise ConfigError(f"{uri.text}: seconds is for pictures; a video has its own times")
     loop, pace = uri.flag("loop"), uri.options.get("pace", "real")
     if pace not in ("real", "fast"):
         raise ConfigError(f"{uri.text}: pace={pace} must be real or fast")
-    path = Path(uri.rest)
-    if not path.is_file():
-        kinds = "a folder" if path.is_dir() else "no such file, and no kind of input"
-        raise MediaError(f"{uri.rest}: {kinds}; streamdiff live --list shows what can be an input")
+    _check_there(path, uri)
 
     def opened() -> Source:
         from apps.sources.file import FileSource
@@ -131,3 +135,25 @@ def _file(uri: Uri) -> OpenSource:
             raise DeviceError(f"{path}: cannot be read ({error})") from error
 
     return opened
+
+
+def _slides(uri: Uri, path: Path) -> OpenSource:
+    if "pace" in uri.options:
+        raise ConfigError(f"{uri.text}: pace is for videos; pictures take ?seconds= and ?loop=")
+    seconds, loop = uri.number("seconds", 0.04, 86400, 5), uri.options.get("loop", "1") == "1" or uri.flag("loop")
+    if not path.is_dir():
+        _check_there(path, uri)
+
+    def opened() -> Source:
+        from apps.sources.pictures import Slides
+
+        return Slides(path, seconds=seconds, loop=loop)
+
+    return opened
+
+
+def _check_there(path: Path, uri: Uri) -> None:
+    if not path.is_file():
+        raise MediaError(
+            f"{uri.rest}: no such file, and no kind of input; streamdiff live --list shows what can be an input"
+        )

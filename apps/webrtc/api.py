@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
 
 from aiortc import RTCIceServer
 from fastapi import APIRouter, Body, Path, Query, Request, Response
@@ -77,6 +78,36 @@ def described(session: Session, token: str | None) -> dict[str, Any]:
     }
 
 
+class Adjustable(Protocol):
+    """What has settings: a session of the server, or a run of ``streamdiff live``."""
+
+    @property
+    def config(self) -> StreamConfig:
+        """The settings in use."""
+        ...
+
+    def update(self, settings: dict[str, Any], /) -> StreamConfig:
+        """Change some; ConfigError where they cannot be."""
+        ...
+
+
+def settings_routes(find: Callable[[str], Adjustable]) -> APIRouter:
+    """The settings resource of what `find` gives for a name (or raises 404)."""
+    router = APIRouter(tags=["api"])
+
+    @router.get("/sessions/{name}/settings", responses=responses(404, 422))
+    async def settings(name: Name) -> dict[str, Any]:
+        """A session's settings."""
+        return find(name).config.model_dump(mode="json")
+
+    @router.patch("/sessions/{name}/settings", responses=responses(404, 422))
+    async def change(name: Name, changes: Settings) -> dict[str, Any]:
+        """Change any of them; answers with all."""
+        return find(name).update(changes).model_dump(mode="json")
+
+    return router
+
+
 def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_hint: str | None) -> APIRouter:
     """The endpoints."""
     router = APIRouter(prefix="/api", tags=["api"])
@@ -140,14 +171,5 @@ def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_h
             raise HTTPException(404)
         return {"ended": name}
 
-    @router.get("/sessions/{name}/settings", responses=responses(404, 422))
-    async def settings(name: Name) -> dict[str, Any]:
-        """A session's settings."""
-        return session_of(sessions, name).config.model_dump(mode="json")
-
-    @router.patch("/sessions/{name}/settings", responses=responses(404, 422))
-    async def change(name: Name, changes: Settings) -> dict[str, Any]:
-        """Change any of them; answers with all."""
-        return session_of(sessions, name).update(changes).model_dump(mode="json")
-
+    router.include_router(settings_routes(lambda name: session_of(sessions, name)))
     return router

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .config import UnetConfig
 from .data import PHOTO, Cache, Picture, Pictures, coarse
+from .loop import mixed_precision
 from .moods import MOODS
 from .prompts import prompt_for, styleless
 from .unet import Schedule
@@ -93,7 +94,7 @@ class BatchMaker:
         """uint8 pictures of one size -> latents [N, C, h, w] float32."""
         batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         batch = batch.to(self.device, memory_format=torch.channels_last).float() / 127.5 - 1
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+        with torch.no_grad(), mixed_precision(self.device):
             return self.vae.encode(batch).float().contiguous()
 
     def _style_weights(self, sample: int = 12) -> dict[str, float]:

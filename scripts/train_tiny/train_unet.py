@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .batches import Batch, BatchMaker
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, Config, load_config
 from .data import Cache
-from .loop import Clock, Ema, FreeCores, copy_matching, learning_rate, load_checkpoint, save_checkpoint
+from .loop import Clock, Ema, FreeCores, copy_matching, learning_rate, load_checkpoint, mixed_precision, save_checkpoint
 from .prompts import corpus
 from .text import build_text_encoder, load_tokenizer, token_ids, train_tokenizer
 from .train_vae import gradient_loss, load_vae
@@ -133,7 +133,7 @@ def main(
                 c.small_batch if small else c.batch, config.data.size // 2 if small else config.data.size
             )
             ids = token_ids(model.tokenizer, batch.prompts, MERGE_DROPOUT[step % 3]).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed_precision(device):
                 clean = model(batch.noisy, batch.condition, batch.timestep, ids).float()
                 loss = latent_loss(clean, batch)
                 value = loss.item()

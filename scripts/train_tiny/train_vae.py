@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, VaeConfig, load_config
 from .data import PHOTO, Cache, Pictures, coarse
-from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, save_checkpoint
+from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, mixed_precision, save_checkpoint
 from .metrics import box_ssim, psnr, ssim
 from .vae import FoldedVae
 
@@ -185,7 +185,7 @@ def main(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(c.lr, step, c.warmup_steps, clock.progress())
             picture = sampler.batch().to(device, memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed_precision(device):
                 latent = vae.encode(picture)
                 noise = torch.randn_like(latent) * c.latent_noise * float(np.random.rand() < 0.7)
                 output = vae.decode(latent + noise)

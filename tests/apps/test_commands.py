@@ -148,7 +148,7 @@ def test_the_size_follows_the_input(command: Any, tmp_path: Path) -> None:
         (["--engine", "tensorflow"], "unknown engine"), (["--device", "toaster"], "unknown device"),
         (["--model", "no/such/model/here"], "is not there"), (["--model", "some-owner/some-model"], "--model tiny"),
         (["--lora", "none.safetensors:1"], "is not there"), (["--vae", "nowhere"], "not a folder"),
-        (["--config", "none.toml"], "no such configuration file"),
+        (["--config", "none.toml"], "there is no such file"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_refused_in_one_line(

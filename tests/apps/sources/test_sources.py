@@ -248,7 +248,6 @@ def test_a_camera_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         ("pattern:7", "takes nothing"),
         (f"{__file__}?pace=slow", "real or fast"),
         (f"{__file__}?loop=yes", "0 or 1"),
-        ("/", "a folder"),
     ],
 )
 def test_what_cannot_be_meant(uri: str, says: str) -> None:
