@@ -17,13 +17,16 @@ demo-file: $(VENV)/.ready-demo
 test: $(VENV)/.ready-test lint types browser
 	$(BIN)/python -m pytest
 
-# The browser tests want a Chromium; where it is missing and cannot be installed they are skipped, and say so.
+# The browser tests want a Chromium, those of the window and the screen Xvfb; what is missing and cannot be installed
+# has its tests skipped, and says so.
 browser:
-	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	@chromium=; for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && chromium=$$name; done; \
+		missing="$$([ -n "$$chromium" ] || echo chromium) $$(command -v Xvfb >/dev/null || echo xvfb)"; \
+		[ "$$missing" = " " ] && exit 0; \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null && exit 0; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null && exit 0; \
 		fi; \
-		echo "no chromium, and it cannot be installed here: the browser tests will be skipped" >&2
+		echo "missing, and cannot be installed here: $$missing; tests that need it will be skipped" >&2
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

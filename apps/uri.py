@@ -68,6 +68,19 @@ class Uri:
         return int(parts[0]), int(parts[1])
 
 
+def shown(text: str) -> str:
+    """An input or output as it may be seen by others: an address without login, stream key and options."""
+    if "://" not in text:
+        return text.partition("?")[0] if "token=" in text else text
+    scheme, _, rest = text.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    host = host.rpartition("@")[2]
+    if scheme.startswith("rtmp"):  # rtmp://HOST/APP/KEY
+        app, more, _ = path.partition("/")
+        path = f"{app}/…" if more else app
+    return f"{scheme}://{host}{slash}{path}"
+
+
 def parse(text: str, kinds: frozenset[str], addresses: frozenset[str], known: Mapping[str, frozenset[str]]) -> Uri:
     """Take a URI apart.
 

@@ -96,6 +96,7 @@ def run_live(
     from apps.sinks.uri import sink_from
     from apps.sinks.window import Window
     from apps.sources.uri import source_from
+    from apps.uri import shown
     from streamdiff.errors import ConfigError
 
     windows: list[Window] = []
@@ -127,12 +128,12 @@ def run_live(
             Keys(desk.steer(show, tuple(style.prompt for style in stream.model.styles), show.tell), show.tell)
         )
         show.start()
-        title = f"{source} -> {', '.join(outputs)}"
+        title = f"{shown(source)} -> {', '.join(map(shown, outputs))}"
         try:
             desk.open(say)
             say(f"{title}; Ctrl-C ends it")
-            with dashboard(show, title, plain=plain) as shown, TerminalKeys(pressed[0].press):
-                if shown:
+            with dashboard(show, title, plain=plain) as watched, TerminalKeys(pressed[0].press):
+                if watched:
                     show.on_message = lambda _: None  # the dashboard shows them
                 begun = told = time.monotonic()
 
@@ -145,7 +146,7 @@ def run_live(
                     windows[0].run(stopped)
                 while not stopped():
                     show.wait(0.1)
-                    if not shown and time.monotonic() - told > REPORT:
+                    if not watched and time.monotonic() - told > REPORT:
                         told = time.monotonic()
                         for line in brief(show):
                             note(line)

@@ -14,6 +14,7 @@ from apps.media.atomic import reason
 from apps.media.colour import encoder_colours, video_frame
 from apps.sinks.sink import Picture
 from apps.sources.source import SOUND_RATE, Sound
+from apps.uri import shown
 from streamdiff.errors import ConfigError, DeviceError, MediaError
 from streamdiff.frame import Frame
 
@@ -84,6 +85,8 @@ class Encoded:
         context.max_b_frames = 0
         for key, value in encoder_colours(picture.height).items():
             setattr(context, key, value)
+        if kind == "whip":
+            context.profile = "Baseline"  # what every browser takes
         if live:
             context.bit_rate = max(1_000_000, picture.width * picture.height * 12)
         self._form = form
@@ -155,13 +158,26 @@ def to_file(path: Path, picture: Picture, *, codec: str = "h264", replace: bool 
     return Encoded(f"file:{chosen}", str(chosen), kind, options, picture, codec=codec, sound=sound)
 
 
-def to_address(url: str, picture: Picture) -> Encoded:
-    """Connect to where a stream is wanted; ``whip+https://…`` for WHIP."""
+def to_address(url: str, picture: Picture, *, bearer: str | None = None) -> Encoded:
+    """Connect to where a stream is wanted; ``whip+https://…`` for WHIP, with the token that its server asks for."""
     scheme, _, rest = url.partition(":")
     base, _, over = scheme.partition("+")
     kind, options, sound = ADDRESSES[base]
     target = f"{over}:{rest}" if over else url
-    return Encoded(target, url.split("?")[0], kind, options, picture, codec="h264", sound=sound)
+    if base == "whip":
+        options = {**options, **_identity(), **({"authorization": bearer} if bearer else {})}
+    return Encoded(target, shown(url), kind, options, picture, codec="h264", sound=sound)
+
+
+def _identity() -> dict[str, str]:
+    """The certificate that WHIP's encryption shows; the one that FFmpeg makes by itself is refused by some servers."""
+    from apps.certificate import certificate_files
+
+    try:
+        certificate, key = certificate_files()
+    except OSError:
+        return {}
+    return {"cert_file": str(certificate), "key_file": str(key)}
 
 
 def free_name(path: Path) -> Path:

@@ -15,6 +15,8 @@ KNOWN = {
     "virtual-camera": frozenset[str](),
     "null": frozenset[str](),
     "mjpeg": frozenset({"token"}),
+    "whip+http": frozenset({"bearer"}),
+    "whip+https": frozenset({"bearer"}),
     "": frozenset({"codec", "replace"}),
 }
 KINDS = (
@@ -22,7 +24,7 @@ KINDS = (
     ("virtual-camera, virtual-camera:DEVICE", "what Zoom, Meet, Discord and OBS see"),
     ("PATH.mp4 PATH.mov PATH.mkv", "a file that is whole however it ends; ?codec=h264|h265|av1|prores, ?replace=1"),
     ("rtmp:// srt:// udp:// rtsp://", "a stream to a server"),
-    ("whip+https://…", "a stream to a WHIP server"),
+    ("whip+https://…", "a stream to a WHIP server, such as streamdiff serve; ?bearer=TOKEN where it asks for one"),
     (
         "mjpeg:PORT, mjpeg:HOST:PORT",
         "pictures over HTTP for <img>, VLC, OpenCV; ?token= beyond localhost",
@@ -41,7 +43,7 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
     Raises:
         ConfigError, MediaError: it cannot be meant: an unknown kind, option or file type.
     """
-    uri = parse(text, frozenset(k for k in KNOWN if k), ADDRESSES, KNOWN)
+    uri = parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
     if uri.kind in ("window", "null") and uri.rest:
         raise ConfigError(f"{text}: {uri.kind} takes nothing behind it")
     if uri.kind == "window":
@@ -65,7 +67,7 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
         def address(picture: Picture) -> Sink:
             from apps.sinks.encoded import to_address
 
-            return to_address(uri.rest, picture)
+            return to_address(uri.rest, picture, bearer=uri.options.get("bearer"))
 
         return address
     return _file(uri)

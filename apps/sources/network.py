@@ -8,6 +8,7 @@ from av.error import FFmpegError
 from apps.media.atomic import reason
 from apps.sources.decoded import Decoded
 from apps.sources.source import Sound
+from apps.uri import shown
 from streamdiff.errors import DeviceError, MediaError
 from streamdiff.frame import Frame
 
@@ -33,7 +34,7 @@ class NetworkSource:
         Raises:
             DeviceError: nobody answers, or what answers is no video.
         """
-        self.name = url.split("?")[0]
+        self.name = shown(url)
         options = dict(OPTIONS)
         if listen:
             options["mode" if url.startswith("srt:") else "listen"] = "listener" if url.startswith("srt:") else "1"

@@ -14,9 +14,9 @@ from typing import Any
 import uvicorn
 from aiortc import RTCIceServer
 
+from apps.certificate import certificate_files, local_addresses
 from apps.loading import Choice, open_stream
 from apps.webrtc.app import Access, make_app
-from apps.webrtc.certificate import certificate_files, local_addresses
 from apps.webrtc.guard import LOOPBACK, fit_for_token
 from apps.webrtc.limits import Limits
 from apps.webrtc.sessions import Sessions

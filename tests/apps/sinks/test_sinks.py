@@ -143,6 +143,34 @@ def test_a_stream_to_another_end(free_port: int) -> None:
     assert np.abs(gaps - 0.04).max() < 0.002
 
 
+def test_udp_from_end_to_end(free_port: int) -> None:
+    url = f"udp://127.0.0.1:{free_port}"
+    got: list[Frame] = []
+    enough = threading.Event()
+
+    def receive() -> None:
+        source = source_from(url)()  # it waits for what a stream is made of
+        while len(got) < 40 and (piece := source.read()) is not None:
+            if isinstance(piece, Frame):
+                got.append(piece)
+        source.close()
+        enough.set()
+
+    receiver = threading.Thread(target=receive, daemon=True)
+    receiver.start()
+    sink = sink_from(url, no_window)(Picture(96, 64, 25))
+    began = time.monotonic()
+    for i in range(500):  # nobody says whether it arrives: in real time, until enough has
+        if enough.is_set():
+            break
+        time.sleep(max(0.0, began + i / 25 - time.monotonic()))
+        sink.write(Frame(np.full((64, 96, 3), (5 * i) % 200, np.uint8), pts=i / 25))
+    sink.close()
+    assert enough.is_set()
+    gaps = np.diff([frame.pts for frame in got])
+    assert np.median(gaps) == pytest.approx(0.04, abs=0.002) and gaps.min() > 0
+
+
 def test_a_peer_that_is_not_there_or_hangs_up(free_port: int) -> None:
     with pytest.raises(DeviceError, match="cannot be opened"):
         sink_from(f"rtmp://127.0.0.1:{free_port}/live/a", no_window)(Picture(96, 64, 25))

@@ -18,6 +18,7 @@ from apps.sources.file import FileSource
 from apps.sources.network import NetworkSource
 from apps.sources.pattern import Pattern
 from apps.sources.uri import source_from
+from apps.uri import shown
 from streamdiff.errors import ConfigError, DeviceError, MediaError, StreamdiffError
 from streamdiff.frame import Frame
 
@@ -157,6 +158,22 @@ def pieces_until_lost(source: Source) -> tuple[list[Frame], list[Sound]]:
         while (piece := source.read()) is not None:
             (sounds if isinstance(piece, Sound) else frames).append(piece)  # type: ignore[arg-type]
     return frames, sounds
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("camera?size=1280x720", "camera?size=1280x720"),
+        ("rtmp://a.example/live2/ab12-key?x=1", "rtmp://a.example/live2/…"),
+        ("rtmps://a.example:443/live", "rtmps://a.example:443/live"),
+        ("rtsp://me:secret@10.0.0.2:554/cam/1", "rtsp://10.0.0.2:554/cam/1"),
+        ("whip+https://a.example/whip?bearer=abc", "whip+https://a.example/whip"),
+        ("udp://127.0.0.1:9", "udp://127.0.0.1:9"),
+        ("mjpeg:0.0.0.0:8090?token=abc", "mjpeg:0.0.0.0:8090"),
+    ],
+)
+def test_what_others_may_see_of_an_address(text: str, wanted: str) -> None:
+    assert shown(text) == wanted
 
 
 def test_nobody_answers(free_port: int) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from apps.certificate import certificate_files
 from apps.webrtc import logs
-from apps.webrtc.certificate import certificate_files
 from apps.webrtc.peer import with_start_bitrate
 from apps.webrtc.turns import Turns
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 
+from apps.certificate import certificate_files
 from apps.webrtc.app import Access
-from apps.webrtc.certificate import certificate_files
 from apps.webrtc.guard import COOKIE
 from apps.webrtc.limits import Limits
 from apps.webrtc.sdpfrag import MEDIA_TYPE, ice_user, parse
@@ -53,6 +53,23 @@ async def test_ffmpeg_sends_and_a_whep_player_receives_with_the_same_spacing(ser
     while list(server.sessions):  # it leaves with a DELETE
         assert time.monotonic() - began < 15
         await asyncio.sleep(0.05)
+
+
+async def test_the_live_command_sends_to_a_server_that_asks_for_a_token() -> None:
+    with serving(Limits(creations=10_000), Access("a-secret", frozenset())) as guarded:
+        address = f"whip+http://127.0.0.1:{guarded.port}/whip?prompt=b&bearer=a-secret"
+        words = ["live", "-i", "pattern?size=64x64&rate=20", "-o", address, "--seconds", "4", "--plain"]
+        small = ["--width", "64", "--height", "64", "--prompt", "mosaic"]
+        sending = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "apps.cli.main", *words, *small, stdout=asyncio.subprocess.PIPE
+        )
+        began, frames = time.monotonic(), 0
+        while sending.returncode is None and time.monotonic() - began < 60:
+            frames = max([frames, *(s.stats()["frames_in"] for s in guarded.sessions)])
+            await asyncio.sleep(0.05)
+        told, _ = await sending.communicate()
+        assert sending.returncode == 0 and frames >= 10, told
+        assert b"a-secret" not in told  # the summary names the address without what is secret
 
 
 async def test_the_headers_of_the_rfc(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
