@@ -27,6 +27,9 @@ from streamdiff.errors import ConfigError, DeviceError
 from streamdiff.frame import Frame
 
 GROWTH_MB = 30.0
+TELL = 30.0
+"""Seconds between two lines of how far it is."""
+
 FIXED = 24
 """Pictures made beforehand: the source is to cost nothing."""
 
@@ -175,13 +178,16 @@ def main(
         styles = tuple(style.prompt for style in stream.model.styles)
         sinks = [lambda picture, n=n: Sink(troubled, picture, n) for n in (1, 2)]
         show = Show(stream, lambda: Source(troubled), sinks)
-        began = time.monotonic()
+        began = told = time.monotonic()
         task = bar.add_task("frames", total=frames)
         show.start()
         random = Random(seed + 1)
         while not show.wait(0.5):
             bar.update(task, completed=troubled.given)
             memory.append((troubled.given, process.memory_info().rss / 2**20))
+            if time.monotonic() - told > TELL:
+                told = time.monotonic()
+                bar.console.print(f"{troubled.given} frames, {memory[-1][1]:.0f} MB, {told - began:.0f} s")
             try:
                 show.update(random_settings(random, styles))
                 changes += 1

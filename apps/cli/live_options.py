@@ -38,7 +38,7 @@ SETTINGS = (
 
 CONTROLS = (
     ("presets", Annotated[Path | None, _control("--presets", "FILE", "TOML with settings by name; F1 is the first.")]),
-    ("timeline", Annotated[Path | None, _control("--timeline", "FILE", "TOML: which prompt from when, and travels.")]),
+    ("timeline", options.Timeline),
     ("osc", Annotated[str | None, _control("--osc", "[HOST:]PORT", "Take OSC: /streamdiff/strength 0.6.")]),
     ("midi", Annotated[str | None, _control("--midi", "NAME", "Take MIDI from a port: knobs, pads, programs.")]),
     ("http", Annotated[str | None, _control("--http", "[HOST:]PORT", "Serve settings and figures, as serve does.")]),

@@ -77,6 +77,15 @@ ConfigFile = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Timeline = Annotated[
+    Path | None,
+    typer.Option(
+        "--timeline",
+        metavar="FILE",
+        help="TOML: which prompt from when, and travels between them.",
+        rich_help_panel=_STREAM,
+    ),
+]
 Prompt = Annotated[str | None, _setting("prompt")]
 SecondPrompt = Annotated[str | None, _setting("second_prompt")]
 Blend = Annotated[float | None, _setting("blend")]

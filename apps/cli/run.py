@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from apps.cli import options
 from apps.cli.console import note, say, warn
 from apps.cli.progress import progress, waiting
 from apps.loading import Choice
+
+if TYPE_CHECKING:
+    from streamdiff.frame import Frame
+    from streamdiff.live import LiveStream
 
 
 def run(
@@ -49,6 +53,7 @@ def run(
     device: options.Device = None,
     precision: options.Precision = None,
     config: options.ConfigFile = None,
+    timeline: options.Timeline = None,
     no_overwrite: Annotated[bool, typer.Option("--no-overwrite", help="Refuse to replace an existing OUTPUT.")] = False,
 ) -> None:
     """Stylise a picture or a video: every frame, with its own time, and the sound as it was.
@@ -81,19 +86,29 @@ def run(
         device=device,
         precision=precision,
     )
-    stylise_file(source, output, choice, replace=not no_overwrite)
+    stylise_file(source, output, choice, replace=not no_overwrite, timeline=timeline)
 
 
-def stylise_file(source: Path, output: Path, choice: Choice, *, replace: bool = True) -> None:
+def stylise_file(
+    source: Path, output: Path, choice: Choice, *, replace: bool = True, timeline: Path | None = None
+) -> None:
     """Do what ``streamdiff run`` does.
 
     Raises:
         StreamdiffError, EngineError: in one line, what is wrong; the output is then as it was before.
     """
     # What costs nothing to check comes before the seconds that a model takes to load.
+    from apps.controls.timeline import Player, Timeline
     from apps.media import check_output, open_reader, open_writer
 
     check_output(output, source, replace=replace)
+    player = Player(Timeline.read(timeline)) if timeline is not None else None
+
+    def on_input(frame: Frame, live: LiveStream) -> None:
+        changes = player.changes(frame.pts or 0.0) if player is not None else {}
+        if changes:
+            live.update(**changes)
+
     with open_reader(source) as reader:
         check_output(output, source, still=reader.still, replace=replace)
         with waiting(f"loading {choice.model}"):
@@ -104,11 +119,11 @@ def stylise_file(source: Path, output: Path, choice: Choice, *, replace: bool = 
             stream = open_stream(choice, (reader.width, reader.height))
         with stream:
             settings = stream.config
-            for text in about_prompt(stream.model, settings.prompt):
+            for text in about_prompt(stream.model, settings.prompt) if player is None else ():
                 note(text)
             with open_writer(output, settings.width, settings.height, reader) as writer:
                 with progress(output.name, reader.frames) as advance:
-                    totals = stylise(reader, stream, writer, on_output=advance)
+                    totals = stylise(reader, stream, writer, on_input=on_input, on_output=advance)
                 writer.finish()
             for text in reader.warnings:
                 warn(f"{source}: {text}")

@@ -136,11 +136,25 @@ def _between(before: dict[str, Any], after: dict[str, Any], share: float) -> dic
     return result
 
 
+class Player:
+    """Goes through a timeline and says what has changed since."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._last: dict[str, Any] = {}
+
+    def changes(self, seconds: float) -> dict[str, Any]:
+        """Settings that are others now than when it was asked last; mostly none."""
+        wanted, last = self._timeline.settings(seconds), self._last
+        self._last = wanted
+        return {name: value for name, value in wanted.items() if name not in last or last[name] != value}
+
+
 class Travel:
     """Plays a timeline on a running stream, in a thread of its own; what it does not name can be changed meanwhile."""
 
     def __init__(self, timeline: Timeline, actions: Actions) -> None:
-        self._timeline, self._actions = timeline, actions
+        self._player, self._actions = Player(timeline), actions
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="streamdiff-timeline", daemon=True)
 
@@ -156,12 +170,9 @@ class Travel:
 
     def _work(self) -> None:
         begun = time.monotonic()
-        last: dict[str, Any] = {}
         while True:
-            wanted = self._timeline.settings(time.monotonic() - begun)
-            changes = {name: value for name, value in wanted.items() if name not in last or last[name] != value}
+            changes = self._player.changes(time.monotonic() - begun)
             if changes:
                 self._actions.change(changes, told="")
-                last = wanted
             if self._stopped.wait(TICK):
                 return

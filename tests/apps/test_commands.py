@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -80,6 +81,21 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "in.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)).save(path)
     return path
+
+
+def test_a_timeline_in_a_file_runs_on_the_files_own_time(command: Any, tmp_path: Path) -> None:
+    source, output = video(tmp_path / "in.mp4", 20), tmp_path / "out.mkv"
+    line = tmp_path / "line.toml"
+    line.write_text("[[point]]\nat = 0\nprompt = 'photo'\n[[point]]\nat = 0.4\nprompt = 'blueprint'\n")
+    command("run", source, "-o", output, "--timeline", line, *SMALL)
+    with av.open(str(output)) as container:
+        found = [(frame.time, frame.to_ndarray(format="rgb24").mean((0, 1))) for frame in container.decode(video=0)]
+    blue = [float(colour[2] - colour[0]) for _, colour in found]
+    before = [b for (t, _), b in zip(found, blue, strict=True) if t < 0.38]
+    after = [b for (t, _), b in zip(found, blue, strict=True) if t > 0.42]
+    assert len(before) > 5 and len(after) > 5 and min(after) > max(before) + 30
+    line.write_text("loop = 1")
+    command("run", source, "-o", output, "--timeline", line, *SMALL).refused("no [[point]]")
 
 
 def test_a_video_keeps_its_frames_times_and_sound(command: Any, tmp_path: Path) -> None:
