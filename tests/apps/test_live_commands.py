@@ -12,8 +12,10 @@ from pathlib import Path
 import av
 import pytest
 
+from apps.sources.file import FileSource
 from streamdiff.models.load import TINY
 from tests.apps.media import video
+from tests.apps.sources.clip import encode, flash_and_beep, pieces
 
 needs_model = pytest.mark.skipif(
     not (TINY / "model_index.json").is_file(), reason="the embedded model's weights are not there"
@@ -39,6 +41,20 @@ def test_a_file_as_fast_as_it_goes_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert pictures_in(tmp_path / "out.mkv") == pytest.approx([i / 25 for i in range(30)], abs=0.002)
     assert "30 pictures read" in done.stdout and done.stdout.count("30 delivered, 0 overtaken, 0 lost") == 2
+
+
+@needs_model
+def test_sound_is_with_its_picture_in_the_recorded_file(tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    encode(str(source), "mp4")
+    look = ("--width", "64", "--height", "64", "--prompt", "photo", "--strength", "0.1")
+    done = streamdiff("live", "-i", f"{source}?loop=1", "-o", output, "--seconds", "7", "--plain", *look)
+    assert done.returncode == 0, done.stderr
+    recorded = FileSource(output, paced=False)
+    flashes, beeps = flash_and_beep(*pieces(recorded, 10_000))
+    recorded.close()
+    assert len(flashes) >= 2 and len(beeps) >= 3  # a busy machine may overtake a flash, never a beep
+    assert max(min(abs(flash - beep) for beep in beeps) for flash in flashes) <= 0.04
 
 
 @needs_model
