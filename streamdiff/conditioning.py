@@ -13,7 +13,7 @@ from engines.pool import shared_engine
 from streamdiff.models.base import Model, Tokenize
 
 KEPT = 64
-"""Prompts whose embeddings are kept, so that switching back is instant."""
+"""Prompts whose embeddings are kept, and plans whose rows are, so that switching back is instant."""
 
 KEPT_BYTES = 2**28
 """Memory, in bytes, for the rows that are kept: 8 MB for each prompt and timestep of Stable Diffusion 1.5."""
@@ -85,7 +85,8 @@ class Conditioning:
         rows = self._rows.get(key)
         if rows is None:
             rows = self._rows[key] = self._made(timesteps, self.prompts.blend(first, second, share))
-            room = max(1, KEPT_BYTES // sum(row.nbytes for row in rows))
+            # In number, too: sliders of blend and strength pass thousands that never come again.
+            room = max(1, min(KEPT, KEPT_BYTES // sum(row.nbytes for row in rows)))
             while len(self._rows) > room:
                 self._rows.popitem(last=False)
         self._rows.move_to_end(key)

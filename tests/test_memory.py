@@ -55,3 +55,17 @@ async def test_twenty_thousand_frames() -> None:
 
     warm, half, end = await run(toy().stream())
     assert end - warm < 20, f"resident MiB after {WARM}, {FRAMES // 2}, {FRAMES}: {warm:.1f}, {half:.1f}, {end:.1f}"
+
+
+def test_a_slider_leaves_no_rows_behind() -> None:
+    from streamdiff.conditioning import KEPT, Conditioning
+    from tests.toy import toy
+
+    made = toy()
+    conditioning = Conditioning(made.model, made.runtime)
+    first = conditioning.rows((500,), "a")
+    for i in range(3 * KEPT):
+        conditioning.rows((500,), "a", "b", (i + 1) / (3 * KEPT + 1))
+        assert conditioning.rows((500,), "a") is first  # what is in use stays
+    kept = conditioning._rows
+    assert len(kept) <= KEPT
