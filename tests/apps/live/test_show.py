@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from apps.live import intake, outlet
@@ -13,6 +15,7 @@ from apps.live.backoff import Backoff
 from apps.live.clock import Clock
 from apps.live.show import Show
 from apps.sinks.sink import Picture
+from apps.sources.uri import source_from
 from streamdiff.errors import ConfigError, DeviceError, MediaError
 from tests.apps.live.parts import KeptFor, pictures
 from tests.toy import toy
@@ -187,3 +190,49 @@ def test_the_clock_goes_on_over_a_gap() -> None:
     clock.begin()
     assert clock.picture(50.0, 103.0, True, 0.04) == pytest.approx(3.04)  # a file is read on at once
     assert clock.picture(49.0, 103.0, True, 0.04) == pytest.approx(3.041)
+
+
+class Webcam:
+    """What OpenCV shows of a camera that is unplugged twice, and not there at once when it is asked again."""
+
+    tries = 0
+    pictures = 12
+
+    def __init__(self, index: int) -> None:
+        Webcam.tries += 1
+        self._there = Webcam.tries % 3 == 1
+        self._left = self.pictures if Webcam.tries < 7 else 10_000
+
+    def isOpened(self) -> bool:
+        return self._there
+
+    def set(self, what: int, value: float) -> bool:
+        return True
+
+    def get(self, what: int) -> float:
+        return {cv2.CAP_PROP_FRAME_WIDTH: 64, cv2.CAP_PROP_FRAME_HEIGHT: 48}.get(what, 0.0)
+
+    def read(self) -> tuple[bool, Any]:
+        time.sleep(0.005)
+        self._left -= 1
+        return (True, np.zeros((48, 64, 3), np.uint8)) if self._left >= 0 else (False, None)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_camera_that_is_pulled_out_and_put_back_while_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    kept = KeptFor()
+    show = Show(toy().stream(), source_from("camera:0"), [kept])
+    show.start()
+    until = time.monotonic() + 20
+    while show.figures()["source"]["read"] < 60 and time.monotonic() < until:
+        time.sleep(0.01)
+    show.stop()
+    show.join()
+    figures = show.figures()
+    balanced(figures)
+    assert figures["source"]["reopened"] == 2 and figures["source"]["read"] >= 60
+    told = [text for text in show.messages() if "camera 0" in text]
+    assert sum("opening it again" in text for text in told) == 2 and sum("is back" in text for text in told) == 2
