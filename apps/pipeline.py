@@ -9,11 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamdiff.config import StreamConfig
 from streamdiff.frame import Frame
 from streamdiff.live import LiveStream, Policy
 from streamdiff.picture import cover
-from streamdiff.stream import Stream
+from streamdiff.streaming import C, Streaming
+
+
+class Sized(Protocol):
+    """What says how large the stream's pictures are."""
+
+    width: int
+    height: int
 
 
 class Sink(Protocol):
@@ -48,10 +54,10 @@ class Totals:
 
 def stylise(
     frames: Iterable[Frame],
-    stream: Stream,
+    stream: Streaming[C],
     sink: Sink,
     *,
-    on_input: Callable[[Frame, LiveStream], None] | None = None,
+    on_input: Callable[[Frame, LiveStream[C]], None] | None = None,
     on_output: Callable[[Frame], None] | None = None,
 ) -> Totals:
     """Send frames through a stream; none is lost, and the slowest part sets the pace.
@@ -73,9 +79,9 @@ def stylise(
 
 async def _stylise(
     frames: Iterable[Frame],
-    stream: Stream,
+    stream: Streaming[C],
     sink: Sink,
-    on_input: Callable[[Frame, LiveStream], None] | None,
+    on_input: Callable[[Frame, LiveStream[C]], None] | None,
     on_output: Callable[[Frame], None] | None,
 ) -> Totals:
     loop = asyncio.get_running_loop()
@@ -111,7 +117,7 @@ async def _stylise(
     return Totals(metrics.frames_out, metrics.skipped, time.monotonic() - started, metrics.latency.percentile(50))
 
 
-def _next(source: object, config: StreamConfig) -> Frame | None:
+def _next(source: object, config: Sized) -> Frame | None:
     frame: Frame | None = next(source, None)  # type: ignore[call-overload]
     if frame is None:
         return None

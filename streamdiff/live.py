@@ -11,15 +11,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import Any, Generic
 
 from streamdiff.channel import Channel
-from streamdiff.config import StreamConfig
 from streamdiff.errors import ClosedError, ConfigError
 from streamdiff.frame import Frame
 from streamdiff.metrics import Metrics
 from streamdiff.picture import check_pixels, to_pixels
-from streamdiff.stream import Stream
+from streamdiff.streaming import C, Streaming
 
 log = logging.getLogger("streamdiff.live")
 
@@ -36,8 +35,8 @@ class Policy(str, Enum):
     """Every frame in gives a frame out; the faster side waits."""
 
 
-class LiveStream:
-    """Runs a Stream in a thread of its own; used from asyncio.
+class LiveStream(Generic[C]):
+    """Runs a Stream or a RollingStream in a thread of its own; used from asyncio.
 
     ::
 
@@ -55,7 +54,9 @@ class LiveStream:
             what it was before them.
     """
 
-    def __init__(self, stream: Stream, policy: Policy | str = Policy.live, *, capacity: int | None = None) -> None:
+    def __init__(
+        self, stream: Streaming[C], policy: Policy | str = Policy.live, *, capacity: int | None = None
+    ) -> None:
         """Wrap a stream.
 
         Args:
@@ -73,7 +74,7 @@ class LiveStream:
         self._capacity_out = capacity or (4 if lossless else 2)
         self.metrics = Metrics()
         self.on_refused: Callable[[str], None] | None = None
-        self._config = stream.config
+        self._config: C = stream.config
         # Changes not yet applied, and how many were ever made: a frame carries the number that it came in under.
         self._updates: deque[dict[str, Any]] = deque()
         self._made = self._applied = self._stamped = 0
@@ -83,7 +84,7 @@ class LiveStream:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    async def __aenter__(self) -> LiveStream:
+    async def __aenter__(self) -> LiveStream[C]:
         """Start the worker."""
         if self._thread is not None or self._closed:
             raise ClosedError("a LiveStream is opened once; make a new one")
@@ -100,7 +101,7 @@ class LiveStream:
         await self.close()
 
     @property
-    def config(self) -> StreamConfig:
+    def config(self) -> C:
         """The settings of the next frame that enters."""
         return self._config
 

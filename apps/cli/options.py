@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,14 @@ from streamdiff.errors import ConfigError
 
 CHOICES = ("model", "vae", "engine", "device", "precision", "lora")
 """What a configuration file may say beside the fields of StreamConfig."""
+
+
+class VideoMode(str, Enum):
+    """How a video is made."""
+
+    stream = "stream"
+    rolling = "rolling"
+
 
 _STREAM = "What it should look like"
 _MODEL = "What runs it"
@@ -76,6 +85,29 @@ ConfigFile = Annotated[
         help="TOML with the same names as these options; what stands on the command line wins.",
         rich_help_panel=_MODEL,
     ),
+]
+Mode = Annotated[
+    VideoMode,
+    typer.Option("--mode", help="stream: picture by picture; rolling: Rolling Forcing, a window of video at once."),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="FILE",
+        help="Rolling: released weights over the model's transformer.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder", metavar="FILE", help="Rolling: a tiny video VAE (TAEHV) for decoding.", rich_help_panel=_MODEL
+    ),
+]
+Level = Annotated[
+    int | None,
+    typer.Option("--level", help="Rolling: 1 is the freest, 4 keeps most of the input.", rich_help_panel=_STREAM),
 ]
 Timeline = Annotated[
     Path | None,

@@ -61,7 +61,7 @@ class Show:
         self._ended = threading.Event()
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._live: LiveStream | None = None
+        self._live: LiveStream[StreamConfig] | None = None
         self._intake: Intake | None = None
         self._outlets: list[Outlet] = []
         self._limited_by = "source"
@@ -220,7 +220,7 @@ class Show:
     def _size(self) -> tuple[int, int]:
         return self.config.width, self.config.height
 
-    async def _watch(self, live: LiveStream) -> None:
+    async def _watch(self, live: LiveStream[StreamConfig]) -> None:
         """End the input when asked to stop; look after source and sinks meanwhile."""
         looked = 0.0
         while not self._stopping.is_set():
@@ -238,7 +238,7 @@ class Show:
         self._intake.stop()
         live.end()
 
-    def _look(self, live: LiveStream) -> None:
+    def _look(self, live: LiveStream[StreamConfig]) -> None:
         """See what limits the run since the last look."""
         counts = {
             "model": live.metrics.dropped_in,

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,9 +87,8 @@ def test_a_timeline_in_a_file_runs_on_the_files_own_time(command: Any, tmp_path:
     line = tmp_path / "line.toml"
     line.write_text("[[point]]\nat = 0\nprompt = 'photo'\n[[point]]\nat = 0.4\nprompt = 'blueprint'\n")
     command("run", source, "-o", output, "--timeline", line, *SMALL)
-    with av.open(str(output)) as container:
-        found = [(frame.time, frame.to_ndarray(format="rgb24").mean((0, 1))) for frame in container.decode(video=0)]
-    blue = [float(colour[2] - colour[0]) for _, colour in found]
+    found = decoded(output)
+    blue = [float(pixels[..., 2].mean() - pixels[..., 0].mean()) for _, pixels in found]
     before = [b for (t, _), b in zip(found, blue, strict=True) if t < 0.38]
     after = [b for (t, _), b in zip(found, blue, strict=True) if t > 0.42]
     assert len(before) > 5 and len(after) > 5 and min(after) > max(before) + 30

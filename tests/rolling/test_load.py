@@ -16,13 +16,8 @@ from torch import Tensor
 
 from streamdiff.errors import ModelError
 from streamdiff.rolling import RollingConfig, RollingModel, RollingStream, load_rolling
-from tests.rolling.toys import CHANNELS, config_of, original_weights, toy_transformer, wan_vae
-
-WORDS = ["a", "lake", "at", "dawn", "&"]
-
-
-def weights(seed: int = 0, **sizes: Any) -> dict[str, Tensor]:
-    return original_weights(**{"channels": CHANNELS, "text": 8, "seed": seed, **sizes})
+from tests.rolling.conftest import weights
+from tests.rolling.toys import toy_transformer
 
 
 def trained(w: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -34,28 +29,6 @@ def trained(w: dict[str, Tensor]) -> dict[str, Tensor]:
             name = f"blocks.{index}._fsdp_wrapped_module._checkpoint_wrapped_module.{rest}"
         named[f"model._fsdp_wrapped_module.{name}"] = value
     return named
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy in the layout of Wan2.1-T2V-1.3B's diffusers folder."""
-    from diffusers import WanTransformer3DModel
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
-
-    home = tmp_path_factory.mktemp("wan")
-    WanTransformer3DModel(**config_of(weights(), 2)).save_pretrained(home / "transformer")
-    wan_vae().save_pretrained(home / "vae")
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 16, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
-    UMT5EncoderModel(UMT5Config(**sizes)).save_pretrained(home / "text_encoder")
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-    fast.save_pretrained(home / "tokenizer")
-    return home
 
 
 @pytest.fixture

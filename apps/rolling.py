@@ -1,0 +1,93 @@
+"""From what a user chose to a RollingStream that is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apps.sizes import fit_size
+from apps.toml import plain_names, read_toml
+from streamdiff.errors import ConfigError
+from streamdiff.rolling.config import MULTIPLE, RollingConfig
+
+if TYPE_CHECKING:
+    from streamdiff.rolling.stream import RollingStream
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+CHOICES = ("model", "checkpoint", "decoder", "device", "precision")
+"""What a configuration file may say beside the fields of RollingConfig."""
+
+
+@dataclass(frozen=True)
+class RollingChoice:
+    """What runs in the rolling mode, and how.
+
+    Attributes:
+        model, checkpoint, decoder, device, precision: as ``load_rolling`` takes them, the precision by name.
+        settings: fields of RollingConfig; only those that were given.
+    """
+
+    model: str
+    checkpoint: str | None = None
+    decoder: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def choose_rolling(config: Path | None = None, **given: Any) -> RollingChoice:
+    """Combine a configuration file with what was given on the command line, and validate it.
+
+    Args:
+        config: TOML file.
+        given: options by name; None means that it was not given.
+
+    Raises:
+        ConfigError: in one line, what is wrong, an option of the other mode among them.
+    """
+    said: dict[str, Any] = plain_names(read_toml(config)) if config is not None else {}
+    said |= {name: value for name, value in given.items() if value not in (None, [])}
+    named = {name: said.pop(name) for name in CHOICES if name in said}
+    foreign = sorted(set(said) - set(RollingConfig.model_fields))
+    if foreign:
+        known = ", ".join([*RollingConfig.model_fields, *CHOICES])
+        raise ConfigError(f"{foreign[0]} is nothing that --mode rolling knows (known: {known})")
+    for name, value in named.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{name} = {value!r}: must be text")
+    if "model" not in named:
+        raise ConfigError("--mode rolling needs --model FOLDER: Wan2.1-T2V-1.3B in diffusers format")
+    if named.get("precision", "fp32") not in PRECISIONS:
+        raise ConfigError(f"precision = {named['precision']!r}: the rolling mode has {', '.join(PRECISIONS)}")
+    RollingConfig.make(**said)
+    return RollingChoice(**named, settings=said)
+
+
+def open_rolling(choice: RollingChoice, source: tuple[int, int]) -> RollingStream:
+    """Load the model and prepare the stream.
+
+    Args:
+        choice: what the user chose.
+        source: width and height of what will be pushed; sides the user left open follow its aspect.
+
+    Raises:
+        ConfigError, ModelError, EngineError: in one line, what to do.
+    """
+    import torch
+
+    from streamdiff.rolling import RollingStream, load_rolling
+
+    dtypes = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+    model = load_rolling(
+        choice.model,
+        choice.checkpoint,
+        decoder=choice.decoder,
+        device=choice.device,
+        precision=None if choice.precision is None else dtypes[choice.precision],
+    )
+    default = model.default_size
+    width, height = choice.settings.get("width"), choice.settings.get("height")
+    size = fit_size(source, default[0] * default[1], width, height, step=MULTIPLE)
+    return RollingStream(model, RollingConfig.make(**{**choice.settings, "width": size[0], "height": size[1]}))
