@@ -15,6 +15,7 @@ KNOWN = {
     "virtual-camera": frozenset[str](),
     "null": frozenset[str](),
     "mjpeg": frozenset({"token"}),
+    "ndi": frozenset[str](),
     "whip+http": frozenset({"bearer"}),
     "whip+https": frozenset({"bearer"}),
     "": frozenset({"codec", "replace"}),
@@ -29,6 +30,7 @@ KINDS = (
         "mjpeg:PORT, mjpeg:HOST:PORT",
         "pictures over HTTP for <img>, VLC, OpenCV; ?token= beyond localhost",
     ),
+    ("ndi, ndi:NAME", "NDI, for OBS with its plugin, vMix, TouchDesigner; needs streamdiff[ndi]"),
     ("null", "nothing; for measuring"),
 )
 
@@ -60,6 +62,14 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
             return VirtualCamera(picture, uri.rest or None)
 
         return virtual
+    if uri.kind == "ndi":
+
+        def announce(picture: Picture) -> Sink:
+            from apps.sinks.ndi import Ndi
+
+            return Ndi(picture, uri.rest or "streamdiff")
+
+        return announce
     if uri.kind == "mjpeg":
         return _mjpeg(uri)
     if uri.kind in ADDRESSES:
