@@ -10,3 +10,6 @@ import torch
 # machine is busy.
 torch.set_num_threads(1)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from tests.commands import command as command  # noqa: E402
+from tests.commands import logging_as_it_was as logging_as_it_was  # noqa: E402

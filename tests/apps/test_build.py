@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,13 +19,6 @@ from tests.models.toys import make_folder
 from tests.toy import picture
 
 SIZE = (64, 64)
-
-
-def program(cache: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "apps.cli.main", *map(str, words)], capture_output=True, text=True, timeout=120,
-        env={**os.environ, "STREAMDIFF_CACHE": str(cache.parent)},
-    )  # fmt: skip
 
 
 class Silent:
@@ -101,28 +92,28 @@ def test_psnr() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_build_list_and_remove_from_the_command_line(cache: Path, folder: Path) -> None:
-    built = program(cache, "build", folder, "--size", "64x64")
-    assert built.returncode == 0 and "built" in built.stdout, built.stderr
-    listed = program(cache, "engines", "list")
-    assert "unet-shallow" in listed.stdout and "openvino" in listed.stdout
-    checked = program(cache, "build", folder, "--size", "64x64", "--precision", "fp32", "--check")
-    assert checked.returncode == 0 and checked.stdout.count("relative") == 5, checked.stderr
-    assert all(float(line.split()[-2]) < 1e-3 for line in checked.stdout.splitlines() if line.endswith("relative"))
+def test_build_list_and_remove_from_the_command_line(command: Any, cache: Path, folder: Path) -> None:
+    built = command("build", folder, "--size", "64x64")
+    assert built.code == 0 and "built" in built.out, built.err
+    listed = command("engines", "list")
+    assert "unet-shallow" in listed.out and "openvino" in listed.out
+    checked = command("build", folder, "--size", "64x64", "--precision", "fp32", "--check")
+    assert checked.code == 0 and checked.out.count("relative") == 5, checked.err
+    assert all(float(line.split()[-2]) < 1e-3 for line in checked.out.splitlines() if line.endswith("relative"))
     for wrong in (("engines", "remove"), ("engines", "remove", "nonsense"), ("build", folder, "--size", "64")):
-        refused = program(cache, *wrong)
-        assert refused.returncode in (1, 2) and len(refused.stderr.strip().splitlines()) == 1, refused.stderr
-    count = program(cache, "engines", "list").stdout.splitlines()[-1].split()[0]
-    removed = program(cache, "engines", "remove", folder)
-    assert removed.returncode == 0 and f"removed {count} engines" in removed.stdout
-    assert "no engines" in program(cache, "engines", "list").stdout
+        refused = command(*wrong)
+        assert refused.code in (1, 2) and len(refused.err.strip().splitlines()) == 1, refused.err
+    count = command("engines", "list").out.splitlines()[-1].split()[0]
+    removed = command("engines", "remove", folder)
+    assert removed.code == 0 and f"removed {count} engines" in removed.out
+    assert "no engines" in command("engines", "list").out
     shutil.rmtree(cache)
-    assert "no engines" in program(cache, "engines", "list").stdout
+    assert "no engines" in command("engines", "list").out
 
 
-def test_int8_for_another_engine_is_refused(cache: Path, folder: Path) -> None:
-    refused = program(cache, "build", folder, "--precision", "int8", "--engine", "torch")
-    assert refused.returncode != 0 and "int8" in refused.stderr and "Traceback" not in refused.stderr
+def test_int8_for_another_engine_is_refused(command: Any, cache: Path, folder: Path) -> None:
+    refused = command("build", folder, "--precision", "int8", "--engine", "torch")
+    assert refused.code != 0 and "int8" in refused.err and "Traceback" not in refused.err
 
 
 def test_the_engines_are_compared_in_one_table(cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

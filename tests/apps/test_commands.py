@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apps.cli.failures import guarded
-from apps.cli.main import app
 from streamdiff.models.load import TINY
 from tests.apps.media import decoded, frame, packets, video
+from tests.commands import Result
 
 pytestmark = pytest.mark.skipif(
     not (TINY / "model_index.json").is_file(), reason="the embedded model's weights are not there"
 )
 
 SMALL = ["--width", "64", "--height", "64"]
-
-
-class Result:
-    """What a command said and did."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in out + err
-
-    def refused(self, says: str, code: int = 1) -> None:
-        """One clear line, and the right exit code."""
-        assert self.code == code, self.err
-        lines = self.err.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("streamdiff: error: "), self.err
-        assert says in lines[0]
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """A command sets up logging for its own process."""
-    loggers = [logging.getLogger(), logging.getLogger("streamdiff")]
-    before = [(logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, (level, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process (a new one costs seconds) as ``main`` does."""
-
-    def run(*words: object) -> Result:
-        capsys.readouterr()
-        code = guarded(lambda: app([str(w) for w in words], prog_name="streamdiff", standalone_mode=False))
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return run
 
 
 def process(*words: object, **options: Any) -> Result:

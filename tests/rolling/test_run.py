@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apps.cli.failures import guarded
-from apps.cli.main import app
 from streamdiff import Frame, LiveStream
 from streamdiff.rolling import RollingConfig, RollingStream
 from tests.apps.media import decoded, video
@@ -19,22 +17,13 @@ from tests.rolling.toys import PictureVae, toy_model
 SMALL = ("--mode", "rolling", "--width", "64", "--height", "64", "--prompt", "a lake at dawn")
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = guarded(lambda: app([str(w) for w in words], prog_name="streamdiff", standalone_mode=False))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 @pytest.mark.parametrize("level", [2, 4])
-def test_a_video_keeps_its_frames_and_times(
-    folder: Path, tmp_path: Path, level: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_video_keeps_its_frames_and_times(folder: Path, tmp_path: Path, level: int, command: Any) -> None:
     times = [40 * i for i in range(31)]  # no whole number of blocks
     source, output = video(tmp_path / "in.mp4", 31, times=times), tmp_path / "out.mkv"
-    code, told, errors = run(capsys, "run", source, "-o", output, "--model", folder, "--level", level, *SMALL)
-    assert code == 0, errors
-    assert "31 frames, 64x64" in told and "engine: " in told
+    done = command("run", source, "-o", output, "--model", folder, "--level", level, *SMALL)
+    assert done.code == 0, done.err
+    assert "31 frames, 64x64" in done.out and "engine: " in done.out
     found = decoded(output)
     assert [time for time, _ in found] == pytest.approx([t / 1000 for t in times], abs=0.002)
     assert min(pixels.std() for _, pixels in found) > 1
@@ -52,23 +41,21 @@ def test_a_video_keeps_its_frames_and_times(
     ],
 )
 def test_what_is_refused_in_one_line(
-    folder: Path, tmp_path: Path, options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, options: tuple[str, ...], says: str, command: Any
 ) -> None:
     source = video(tmp_path / "in.mp4", 5)
-    code, _, errors = run(capsys, "run", source, "-o", tmp_path / "out.mp4", "--model", folder, *SMALL, *options)
-    assert code == 1 and len(errors.splitlines()) == 1 and says in errors, errors
+    command("run", source, "-o", tmp_path / "out.mp4", "--model", folder, *SMALL, *options).refused(says)
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_the_modes_keep_to_their_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_modes_keep_to_their_own_options(tmp_path: Path, command: Any) -> None:
     source = video(tmp_path / "in.mp4", 5)
     for words, says in (
         (("--level", "2"), "--level is for --mode rolling"),
         (("--mode", "rolling"), "needs --model FOLDER"),
         (("--mode", "rolling", "--model", str(tmp_path / "none")), "is not a folder"),
     ):
-        code, _, errors = run(capsys, "run", source, "-o", tmp_path / "out.mp4", *words)
-        assert code == 1 and says in errors.splitlines()[-1], errors
+        command("run", source, "-o", tmp_path / "out.mp4", *words).refused(says)
 
 
 async def test_the_live_queue_runs_it_too() -> None:
