@@ -70,12 +70,13 @@ def list_all() -> None:
 
     for title, kinds in (("inputs", sources.KINDS), ("outputs", sinks.KINDS)):
         say(f"{title}:")
+        width = max(len(name) for name, _ in kinds)
         for name, text in kinds:
-            say(f"  {name}  -  {text}")
+            say(f"{name:<{width}}   {text}")
     found = sources.found() + [f"--midi {name!r}" for name in midi.ports()]
     say("on this machine:" if found else "on this machine: no camera, no screen and no MIDI port was found")
     for line in found:
-        say(f"  {line}")
+        say(line)
 
 
 def run_live(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from apps.controls.actions import Actions
@@ -126,9 +129,24 @@ def ports() -> list[str]:
     try:
         import mido
 
-        return list(dict.fromkeys(mido.get_input_names()))
+        with _silent():
+            return list(dict.fromkeys(mido.get_input_names()))
     except Exception:  # no backend, or no sound system
         return []
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what a machine that has no sound system makes ALSA's own library say on stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _opened(mido: Any, place: str) -> Any:
