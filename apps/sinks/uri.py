@@ -16,6 +16,8 @@ KNOWN = {
     "null": frozenset[str](),
     "mjpeg": frozenset({"token"}),
     "ndi": frozenset[str](),
+    "spout": frozenset[str](),
+    "syphon": frozenset[str](),
     "whip+http": frozenset({"bearer"}),
     "whip+https": frozenset({"bearer"}),
     "": frozenset({"codec", "replace"}),
@@ -31,6 +33,7 @@ KINDS = (
         "pictures over HTTP for <img>, VLC, OpenCV; ?token= beyond localhost",
     ),
     ("ndi, ndi:NAME", "NDI, for OBS with its plugin, vMix, TouchDesigner; needs streamdiff[ndi]"),
+    ("spout:NAME, syphon:NAME", "a texture for programs on this machine: Spout on Windows, Syphon on macOS"),
     ("null", "nothing; for measuring"),
 )
 
@@ -62,14 +65,8 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
             return VirtualCamera(picture, uri.rest or None)
 
         return virtual
-    if uri.kind == "ndi":
-
-        def announce(picture: Picture) -> Sink:
-            from apps.sinks.ndi import Ndi
-
-            return Ndi(picture, uri.rest or "streamdiff")
-
-        return announce
+    if uri.kind in ("ndi", "spout", "syphon"):
+        return _announced(uri)
     if uri.kind == "mjpeg":
         return _mjpeg(uri)
     if uri.kind in ADDRESSES:
@@ -81,6 +78,19 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
 
         return address
     return _file(uri)
+
+
+def _announced(uri: Uri) -> OpenSink:
+    """What other programs find by a name."""
+
+    def announce(picture: Picture) -> Sink:
+        from apps.sinks.ndi import Ndi
+        from apps.sinks.shared_texture import Spout, Syphon
+
+        made = {"ndi": Ndi, "spout": Spout, "syphon": Syphon}[uri.kind]
+        return made(picture, uri.rest or "streamdiff")
+
+    return announce
 
 
 def _mjpeg(uri: Uri) -> OpenSink:
