@@ -77,7 +77,7 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         f"- autoencoder: {facts['vae_minutes']:.0f} minutes",
         f"- UNet and text encoder: {facts['unet_minutes']:.0f} minutes, {facts['pairs']} pairs"
         + (f", begun with {facts['started_from']}" if facts["started_from"] else ""),
-        "- on two cores of a server CPU (AVX-512 bf16), shared with other work",
+        "- on two cores of a server CPU, shared with other work",
         "",
     ]
 
