@@ -16,6 +16,7 @@ class Actions:
     Attributes:
         styles: prompts to go through.
         presets: settings by name.
+        tell: gets one line for whatever happens.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class Actions:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.controlled, self.styles, self.presets = controlled, styles, presets or Presets()
-        self._tell = tell
+        self.tell = tell
 
     def change(self, settings: Mapping[str, Any], told: str | None = None) -> bool:
         """Change settings; whether they were taken.
@@ -38,10 +39,10 @@ class Actions:
         try:
             config = self.controlled.update(settings)
         except ConfigError as error:
-            self._tell(str(error))
+            self.tell(str(error))
             return False
         if told != "":
-            self._tell(told or ", ".join(f"{name} {_shown(getattr(config, name))}" for name in settings))
+            self.tell(told or ", ".join(f"{name} {_shown(getattr(config, name))}" for name in settings))
         return True
 
     def style(self, step: int) -> bool:
@@ -63,7 +64,7 @@ class Actions:
         try:
             settings = self.presets.settings(name)
         except ConfigError as error:
-            self._tell(str(error))
+            self.tell(str(error))
             return False
         return self.change(settings, f"preset {name}")
 

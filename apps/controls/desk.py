@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from apps.addresses import host_and_port
 from apps.controls.actions import Actions
 from apps.controls.controlled import Controlled
 from apps.controls.presets import Presets
@@ -108,7 +109,7 @@ def place(option: str, text: str | None) -> tuple[str, int] | None:
     """
     if text is None:
         return None
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
+    found = host_and_port(text)
+    if found is None:
         raise ConfigError(f"--{option} {text}: a port such as 9000, or HOST:PORT to listen on another address")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    return found

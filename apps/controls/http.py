@@ -11,11 +11,12 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from apps.addresses import is_loopback
 from apps.controls.actions import Actions
 from apps.webrtc.answers import install, responses
 from apps.webrtc.api import Name, Problem, settings_routes
 from apps.webrtc.guard import Guard, fit_for_token
-from apps.webrtc.server import Serving, listen
+from apps.webrtc.server import listen
 from streamdiff import ConfigError, __version__
 
 NAME = "live"
@@ -40,7 +41,7 @@ class Http:
         """
         if token is not None and not fit_for_token(token):
             raise ConfigError("token: letters, digits, and . _ ~ - only, 4 to 200 of them")
-        loopback = Serving(host=host).loopback
+        loopback = is_loopback(host)
         self._listening = listen(host, port)
         self.token = token or (None if loopback else secrets.token_urlsafe(16))
         self.address = f"http://{host}:{self._listening.getsockname()[1]}/"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from apps.addresses import host_and_port
 from apps.controls.actions import Actions
 from apps.uri import parse
 from streamdiff.config import StreamConfig
@@ -78,6 +79,12 @@ class Midi:
             self.port.close()
 
     def _work(self) -> None:
+        try:
+            self._listen()
+        except Exception as error:  # the backends raise what they like
+            self._actions.tell(f"MIDI: the controller is lost ({error}); everything else goes on")
+
+    def _listen(self) -> None:
         while not self._stopped.wait(POLL):
             # A knob sends many values between two looks: only the last of each counts.
             moved: dict[str, Any] = {}
@@ -108,7 +115,10 @@ class Listening:
         while (sender := self._server.accept(block=False)) is not None:
             self._senders.append(sender)
         for sender in self._senders:
-            yield from sender.iter_pending()
+            try:
+                yield from sender.iter_pending()
+            except OSError:  # it hung up in the middle
+                sender.close()
         self._senders = [sender for sender in self._senders if not sender.closed]
 
     def close(self) -> None:
@@ -150,14 +160,15 @@ def _silent() -> Iterator[None]:
 
 
 def _opened(mido: Any, place: str) -> Any:
-    host, colon, port = place.rpartition(":")
-    if colon and port.isdecimal():
-        try:
-            return Listening(mido.sockets, host or "127.0.0.1", int(port))
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"MIDI cannot listen on {place} ({error}); give another --midi") from None
     found = ports()
     fitting = [name for name in found if place.lower() in name.lower()]
+    # A port's own name may end like an address, too: "nanoKONTROL2 20:0".
+    address = host_and_port(place) if ":" in place and not fitting else None
+    if address is not None:
+        try:
+            return Listening(mido.sockets, *address)
+        except OSError as error:
+            raise ConfigError(f"MIDI cannot listen on {place} ({error}); give another --midi") from None
     if not fitting:
         have = ", ".join(found) or "none; MIDI ports need python-rtmidi: pip install 'streamdiff[midi]'"
         raise ConfigError(f"there is no MIDI port {place!r}; there are: {have}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -57,6 +58,9 @@ class Osc:
         value = values[0] if len(values) == 1 else None if not values else list(values)
         if not address.startswith(PREFIX):
             return  # meant for somebody else
+        if isinstance(value, float) and not math.isfinite(value):
+            self._actions.tell(f"{address}: {value} is no number to set")
+            return
         if name == "stop":
             self._actions.stop()
         elif name == "preset" and isinstance(value, str):

@@ -103,8 +103,8 @@ class Timeline:
             raise ConfigError(f"{path}: loop = {loop!r}: seconds, more than the last point's {points[-1].at:g}")
         if loop is not None and (points[0].at or points[0].travel > loop - points[-1].at):
             raise ConfigError(f"{path}: with loop, point 1 begins at = 0, its travel behind point {len(points)}")
-        if loop is None and points[0].travel > points[0].at:
-            raise ConfigError(f"{path}: point 1: its travel would begin before the beginning")
+        if loop is None and points[0].travel:
+            raise ConfigError(f"{path}: point 1: its travel has nothing to come from; leave it out, or give loop")
         return cls(points, None if loop is None else float(loop))
 
     def settings(self, seconds: float) -> dict[str, Any]:

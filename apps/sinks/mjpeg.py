@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import cv2
 
+from apps.addresses import is_loopback, name_in
 from apps.sinks.sink import Picture
 from apps.sources.source import Sound
 from streamdiff.errors import ConfigError, DeviceError
 from streamdiff.frame import Frame
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLIENTS = 16
 """Most clients at once; each is a thread."""
 
@@ -44,7 +44,7 @@ class Mjpeg:
         Raises:
             ConfigError: no token where others can reach it, or the address cannot be had.
         """
-        if host not in LOOPBACK and not token:
+        if not is_loopback(host) and not token:
             raise ConfigError(f"mjpeg:{host}:{port}: others could watch there; add ?token= and a secret of yours")
         self.width, self.height = picture.width, picture.height
         self._token = token
@@ -103,11 +103,7 @@ class Mjpeg:
     def _refusal(self, path: str, host: str) -> tuple[int, str] | None:
         """Why a request gets nothing: its status and a line."""
         if self._token is None:  # a page elsewhere whose name resolves to this machine brings that name
-            try:
-                name = urlsplit(f"//{host}").hostname
-            except ValueError:
-                name = None
-            return None if name in LOOPBACK else (421, "this address answers to localhost only")
+            return None if is_loopback(name_in(host)) else (421, "this address answers to localhost only")
         given = parse_qs(urlsplit(path).query).get("token", [""])[-1]
         return None if hmac.compare_digest(given.encode(), self._token.encode()) else (401, "?token= is needed")
 

@@ -13,8 +13,6 @@ from apps.sources.source import Sound
 from streamdiff.errors import ConfigError, DeviceError
 from streamdiff.frame import Frame
 
-NEEDS = "NDI needs cyndilib (it brings NDI's own library, which has terms of its own): pip install 'streamdiff[ndi]'"
-
 
 class Ndi:
     """A source on the network; see ``Sink``. NDI sends from a buffer of its own, whether or not anybody watches."""
@@ -37,7 +35,9 @@ class Ndi:
             from cyndilib.video_frame import VideoSendFrame
             from cyndilib.wrapper.ndi_structs import FourCC
         except ModuleNotFoundError:
-            raise ConfigError(NEEDS) from None
+            raise ConfigError(
+                "NDI needs cyndilib (with NDI's own library, which has its own terms): pip install 'streamdiff[ndi]'"
+            ) from None
         self.name, self.width, self.height = f"ndi {name}", picture.width, picture.height
         self._pixels = np.full((picture.height, picture.width, 4), 255, np.uint8)
         frame = VideoSendFrame()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from apps.addresses import host_and_port
 from apps.sinks.sink import OpenSink, Picture, Sink
 from apps.uri import Uri, parse
 from streamdiff.errors import ConfigError, MediaError
@@ -94,14 +95,14 @@ def _announced(uri: Uri) -> OpenSink:
 
 
 def _mjpeg(uri: Uri) -> OpenSink:
-    host, _, port = uri.rest.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
+    address = host_and_port(uri.rest)
+    if address is None:
         raise ConfigError(f"{uri.text}: write mjpeg:PORT or mjpeg:HOST:PORT, such as mjpeg:8090")
 
     def serve(picture: Picture) -> Sink:
         from apps.sinks.mjpeg import Mjpeg
 
-        return Mjpeg(picture, host.strip("[]") or "127.0.0.1", int(port), uri.options.get("token"))
+        return Mjpeg(picture, *address, uri.options.get("token"))
 
     return serve
 

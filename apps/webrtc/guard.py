@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.requests import cookie_parser
 
+from apps.addresses import LOOPBACK, name_in
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -23,7 +25,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 COOKIE = "streamdiff"
 VIEW = "view"
 MOST_BYTES = 64 * 1024
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -128,7 +129,7 @@ class Guard:
             )
 
     def _check_host(self, headers: dict[str, str]) -> None:
-        if self._token is None and _name(headers.get("host", "")) not in self._hosts:
+        if self._token is None and name_in(headers.get("host", "")) not in self._hosts:
             raise Refused(421, "this server answers to localhost only; start it with --host to let others in")
 
     def _check_origin(self, scope: Scope, headers: dict[str, str]) -> None:
@@ -192,14 +193,6 @@ class Allowance:
         if len(self._left) > self._addresses:
             self._left.popitem(last=False)
         return 0.0 if allowed else (1 - left) * self._seconds
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 async def _answer(send: Send, refused: Refused) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import socket
 from collections.abc import Callable
@@ -14,10 +13,11 @@ from typing import Any
 import uvicorn
 from aiortc import RTCIceServer
 
+from apps.addresses import LOOPBACK, is_loopback
 from apps.certificate import certificate_files, local_addresses
 from apps.loading import Choice, open_stream
 from apps.webrtc.app import Access, make_app
-from apps.webrtc.guard import LOOPBACK, fit_for_token
+from apps.webrtc.guard import fit_for_token
 from apps.webrtc.limits import Limits
 from apps.webrtc.sessions import Sessions
 from streamdiff import ConfigError
@@ -49,12 +49,7 @@ class Serving:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        if self.host in LOOPBACK:
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 def ice_server(text: str) -> RTCIceServer:

@@ -38,7 +38,7 @@ class Clock:
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """bf16 where the device computes in it: on a CPU that has to imitate it, it is thirty times slower than fp32."""
+    """bf16 where the device computes in it: on a CPU that has to imitate it, it was twelve times slower than fp32."""
     able = device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.autocast(device.type, torch.bfloat16, enabled=able)
 

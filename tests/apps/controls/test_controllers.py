@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,15 @@ def test_osc_sets_settings(presets: Presets) -> None:
         before = held.config
         client.send_message("/streamdiff/strength", 7.0)
         client.send_message("/streamdiff/nonsense", 1)
+        for address in ("strength", "steps", "preset", "style"):
+            client.send_message(f"/streamdiff/{address}", float("nan"))
         client.send_message("/other/strength", 0.9)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rude:
             rude.sendto(b"\xff not osc", ("127.0.0.1", osc.port))
         client.send_message("/streamdiff/stop", [])
         assert soon(lambda: held.stopped == 1)
         assert held.config.strength == pytest.approx(before.strength)
+        assert sum("nan is no number" in line for line in told) == 4
         assert any("strength" in line for line in told) and any("nonsense" in line for line in told)
 
 
@@ -83,6 +87,51 @@ def test_midi_moves_settings_and_chooses() -> None:
             for value in range(128):
                 out.send(mido.Message("control_change", control=2, value=value))
             assert soon(lambda: held.config.blend == 1.0)
+
+
+class Pulled:
+    """A controller that is unplugged after one message."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._asked = name, 0
+
+    def iter_pending(self) -> list[Any]:
+        self._asked += 1
+        if self._asked > 1:
+            raise OSError("gone")
+        return [mido.Message("control_change", control=1, value=127)]
+
+    def close(self) -> None:
+        raise OSError("gone")
+
+
+def test_a_controller_by_its_name_and_unplugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mido, "get_input_names", lambda: ["Through 14:0", "nanoKONTROL2 20:0"])
+    monkeypatch.setattr(mido, "open_input", Pulled)
+    held, told = Held(), list[str]()
+    for wanted in ("nanokontrol", "nanoKONTROL2 20:0"):
+        with Midi(Actions(held, tell=told.append), wanted) as midi:
+            assert midi.port.name == "nanoKONTROL2 20:0"
+            assert soon(lambda: any("the controller is lost (gone)" in line for line in told))
+        told.clear()
+    assert held.config.strength == 1.0
+
+
+def test_a_sender_that_hangs_up_rudely_disturbs_no_other() -> None:
+    from mido.sockets import connect
+
+    held = Held()
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with Midi(Actions(held), f"127.0.0.1:{port}"):
+        rude = socket.create_connection(("127.0.0.1", port))
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        rude.send(b"\xb0")
+        rude.close()  # a reset, in the middle of a message
+        with connect("127.0.0.1", port) as out:
+            out.send(mido.Message("control_change", control=1, value=127))
+            assert soon(lambda: held.config.strength == 1.0)
 
 
 def test_a_knob_of_another_number() -> None:

@@ -103,7 +103,7 @@ def test_it_plays_and_leaves_alone_what_it_does_not_name(tmp_path: Path) -> None
         ("[[point]]\nprompt = 'a'", "point 1: at: Field required"),
         ("[[point]]\nat = 0\n[[point]]\nat = 0", "point 2: must lie behind point 1"),
         ("[[point]]\nat = 0\n[[point]]\nat = 5\ntravel = 6", "point 2: must lie behind point 1"),
-        ("[[point]]\nat = 1\ntravel = 2", "point 1: its travel"),
+        ("[[point]]\nat = 3\ntravel = 2", "point 1: its travel"),
         ("[[point]]\nat = 0\nblend = 0.5", "blend: the timeline uses it"),
         ("[[point]]\nat = 0\nstrength = 5", "point 1: .*strength"),
         ("loop = 3\n[[point]]\nat = 4", "loop = 3"),
