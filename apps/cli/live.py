@@ -121,7 +121,7 @@ def run_live(
 
         stream = open_stream(choice)
     with stream:
-        for text in about_prompt(stream.model, stream.config.prompt):
+        for text in about_prompt(stream.model, stream.config.prompt) if wanted.timeline is None else ():
             note(text)
         show = Show(stream, open_source, sinks)
         show.on_message = note
