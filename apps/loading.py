@@ -1,4 +1,4 @@
-"""From what a user chose to a Stream that is ready."""
+"""From what a user chose to a stream that is ready."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from apps.run_config import RunConfig
 from apps.sizes import fit_size
-from streamdiff.config import StreamConfig
 
 if TYPE_CHECKING:
+    from apps.modes import ModalStream, SharedRolling
     from streamdiff.stream import Stream
 
 
@@ -19,7 +20,8 @@ class Choice:
 
     Attributes:
         model, vae, engine, device, precision, lora: as ``Stream.from_pretrained`` takes them.
-        settings: fields of StreamConfig; only those that were given.
+        rolling_model, checkpoint, decoder: as ``load_rolling`` takes them, for the rolling mode.
+        settings: fields of RunConfig; only those that were given.
     """
 
     model: str = "tiny"
@@ -28,19 +30,22 @@ class Choice:
     device: str | None = None
     precision: str | None = None
     lora: tuple[str, ...] = ()
+    rolling_model: str = "tiny-rolling"
+    checkpoint: str | None = None
+    decoder: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def check(self) -> StreamConfig:
+    def check(self) -> RunConfig:
         """Validate the settings without loading anything.
 
         Raises:
             ConfigError: in one line.
         """
-        return StreamConfig.make(**self.settings)
+        return RunConfig.make(**self.settings)
 
 
 def open_stream(choice: Choice, source: tuple[int, int] | None = None) -> Stream:
-    """Load the model and prepare the stream.
+    """Load the picture model and prepare its stream.
 
     Args:
         choice: what the user chose.
@@ -59,7 +64,31 @@ def open_stream(choice: Choice, source: tuple[int, int] | None = None) -> Stream
     width, height = choice.settings.get("width"), choice.settings.get("height")
     default = model.default_size
     size = fit_size(source or default, default[0] * default[1], width, height)
-    settings = {**choice.settings, "width": size[0], "height": size[1]}
+    settings = {name: value for name, value in choice.settings.items() if name != "mode"}
+    settings |= {"width": size[0], "height": size[1]}
     return Stream.from_pretrained(
         model, engine=choice.engine, device=choice.device, precision=choice.precision, **settings
+    )
+
+
+def open_run(choice: Choice) -> ModalStream:
+    """Load the picture model, and the rolling one where the run begins with it, and prepare a stream of both modes.
+
+    Raises:
+        ConfigError, ModelError, EngineError: in one line, what to do.
+    """
+    from apps.modes import ModalStream
+
+    pictures = open_stream(choice)
+    config = RunConfig.make(**{**dict(pictures.config), "mode": choice.check().mode})
+    return ModalStream(pictures, config, rolling_of(choice))
+
+
+def rolling_of(choice: Choice) -> SharedRolling:
+    """The rolling model that was chosen, loaded when it is first wanted."""
+    from apps.modes import SharedRolling
+    from streamdiff.rolling import load_rolling
+
+    return SharedRolling(
+        lambda: load_rolling(choice.rolling_model, choice.checkpoint, decoder=choice.decoder, device=choice.device)
     )

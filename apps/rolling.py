@@ -29,7 +29,7 @@ class RollingChoice:
         settings: fields of RollingConfig; only those that were given.
     """
 
-    model: str
+    model: str = "tiny-rolling"
     checkpoint: str | None = None
     decoder: str | None = None
     device: str | None = None
@@ -48,6 +48,9 @@ def choose_rolling(config: Path | None = None, **given: Any) -> RollingChoice:
         ConfigError: in one line, what is wrong, an option of the other mode among them.
     """
     said: dict[str, Any] = plain_names(read_toml(config)) if config is not None else {}
+    said.pop("mode", None)  # it has been heard
+    if "rolling_model" in said:
+        said["model"] = said.pop("rolling_model")
     said |= {name: value for name, value in given.items() if value not in (None, [])}
     named = {name: said.pop(name) for name in CHOICES if name in said}
     foreign = sorted(set(said) - set(RollingConfig.model_fields))
@@ -57,8 +60,6 @@ def choose_rolling(config: Path | None = None, **given: Any) -> RollingChoice:
     for name, value in named.items():
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{name} = {value!r}: must be text")
-    if "model" not in named:
-        raise ConfigError("--mode rolling needs --model FOLDER: Wan2.1-T2V-1.3B in diffusers format")
     if named.get("precision", "fp32") not in PRECISIONS:
         raise ConfigError(f"precision = {named['precision']!r}: the rolling mode has {', '.join(PRECISIONS)}")
     RollingConfig.make(**said)

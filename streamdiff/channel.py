@@ -15,10 +15,13 @@ class Channel(Generic[T]):
 
     ``offer`` never waits: the newest wins and the oldest is given back. ``put`` waits for room. After ``finish`` what
     is inside can still be taken; ``abort`` throws it away. Both wake everyone who waits.
+
+    Attributes:
+        capacity: items that may wait; may be changed at any time, and what is inside stays.
     """
 
     def __init__(self, capacity: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._loop = loop
         self._items: deque[T] = deque()
         self._condition = threading.Condition()
@@ -45,7 +48,7 @@ class Channel(Generic[T]):
         with self._condition:
             if self._finished:
                 return item
-            overtaken = self._items.popleft() if len(self._items) >= self._capacity else None
+            overtaken = self._items.popleft() if len(self._items) >= self.capacity else None
             self._items.append(item)
             self._wake()
         return overtaken
@@ -56,9 +59,9 @@ class Channel(Generic[T]):
         None of them overtakes another of them, however many they are: nobody could have taken the first in time.
         """
         with self._condition:
-            if self._finished:
+            if self._finished or not items:  # nothing overtakes nothing: a burst longer than the capacity stays
                 return len(items)
-            room = max(self._capacity, len(items)) - len(items)
+            room = max(self.capacity, len(items)) - len(items)
             overtaken = max(0, len(self._items) - room)
             for _ in range(overtaken):
                 self._items.popleft()
@@ -69,7 +72,7 @@ class Channel(Generic[T]):
     def put_blocking(self, item: T) -> bool:
         """Put from a thread, waiting for room; False when the channel ended meanwhile."""
         with self._condition:
-            self._condition.wait_for(lambda: self._finished or len(self._items) < self._capacity)
+            self._condition.wait_for(lambda: self._finished or len(self._items) < self.capacity)
             if self._finished:
                 return False
             self._items.append(item)
@@ -88,7 +91,7 @@ class Channel(Generic[T]):
             with self._condition:
                 if self._finished:
                     return False
-                if len(self._items) < self._capacity:
+                if len(self._items) < self.capacity:
                     self._items.append(item)
                     self._wake()
                     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -21,6 +22,12 @@ from streamdiff.picture import check_pixels, to_pixels
 from streamdiff.streaming import C, Streaming
 
 log = logging.getLogger("streamdiff.live")
+
+MOST_SPREAD = 0.25
+"""Seconds between two frames of a burst, at most."""
+
+SPREAD = 0.9
+"""Share of the time since the burst before over which a burst is spread: the next one must not meet its end."""
 
 MOST_FAILURES = 10
 """Frames in a row that may fail in a live stream before it ends with the error."""
@@ -62,16 +69,16 @@ class LiveStream(Generic[C]):
         Args:
             stream: what does the work.
             policy: live or lossless.
-            capacity: frames that may wait on either side of the model; by default 1 (the newest) before it and 2 after
-                when live, 4 and 4 when lossless.
+            capacity: frames that may wait on either side of the model; by default 1 (the newest), or one burst, before
+                it and 2 after when live, 4 and 4 when lossless.
         """
         self._stream = stream
         self._policy = Policy(policy)
         if capacity is not None and capacity < 1:
             raise ConfigError(f"capacity = {capacity}: at least one frame has to fit")
-        lossless = self._policy is Policy.lossless
-        self._capacity_in = capacity or (4 if lossless else 1)
-        self._capacity_out = capacity or (4 if lossless else 2)
+        self._capacity = capacity
+        # When the last burst came, and how long after the one before it.
+        self._burst_at, self._burst_after = -math.inf, 0.0
         self.metrics = Metrics()
         self.on_refused: Callable[[str], None] | None = None
         self._config: C = stream.config
@@ -89,8 +96,10 @@ class LiveStream(Generic[C]):
         if self._thread is not None or self._closed:
             raise ClosedError("a LiveStream is opened once; make a new one")
         loop = asyncio.get_running_loop()
-        self._input: Channel[tuple[Frame, int]] = Channel(self._capacity_in, loop)
-        self._output: Channel[Frame] = Channel(self._capacity_out, loop)
+        lossless = self._policy is Policy.lossless
+        self._input: Channel[tuple[Frame, int]] = Channel(self._capacity or (4 if lossless else 1), loop)
+        self._output: Channel[tuple[Frame, float]] = Channel(self._capacity or (4 if lossless else 2), loop)
+        self._fit_input()
         self._left = asyncio.Event()
         self._loop = loop
         self._thread = threading.Thread(target=self._work, name="streamdiff-model", daemon=True)
@@ -183,10 +192,13 @@ class LiveStream(Generic[C]):
         """
         if self._thread is None:
             raise ClosedError("open the live stream first: async with LiveStream(stream) as live")
-        frame = await self._output.take()
-        if frame is None:
+        taken = await self._output.take()
+        if taken is None:
             self._raise_error()
             raise StopAsyncIteration
+        frame, due = taken
+        if (early := due - time.monotonic()) > 0:
+            await asyncio.sleep(early)
         now = time.monotonic()
         with self.metrics.lock:
             self.metrics.frames_out += 1
@@ -292,14 +304,28 @@ class LiveStream(Generic[C]):
                         self._config = self._config.changed(**later)
                 if self.on_refused is not None:
                     self.on_refused(text)
+        self._fit_input()
+
+    def _fit_input(self) -> None:
+        """Let one burst wait while the model is busy with the one before: its frames then follow closely in time."""
+        if self._policy is Policy.live and self._capacity is None:
+            self._input.capacity = self._stream.burst
 
     def _deliver(self, frames: list[Frame], *, last: bool = False) -> bool:
         """Hand frames to the consumer; False when nobody takes them any more."""
         with self.metrics.lock:
             self.metrics.skipped += sum(frame.repeated for frame in frames)
         if self._policy is Policy.lossless or last:
-            return all(self._output.put_blocking(frame) for frame in frames)
-        dropped = self._output.offer_all(frames)
+            return all(self._output.put_blocking((frame, -math.inf)) for frame in frames)
+        now = time.monotonic()
+        spacing = 0.0
+        if len(frames) > 1 and self._stream.burst > 1:
+            # Shown all at once, only the last of them would be seen.
+            # The shorter of the last two spacings: after a pause the next burst comes sooner than this one did.
+            after = now - self._burst_at
+            spacing = min(SPREAD * min(after, self._burst_after) / len(frames), MOST_SPREAD)
+            self._burst_at, self._burst_after = now, after
+        dropped = self._output.offer_all([(frame, now + i * spacing) for i, frame in enumerate(frames)])
         with self.metrics.lock:
             self.metrics.dropped_out += dropped
         return True

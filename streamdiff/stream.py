@@ -132,6 +132,11 @@ class Stream:
         return self._wanted.engines
 
     @property
+    def burst(self) -> int:
+        """Frames that enter the denoiser together."""
+        return self.config.frame_buffer_size
+
+    @property
     def in_flight(self) -> int:
         """Frames that went in and have not come out."""
         self._check_open()

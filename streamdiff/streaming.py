@@ -28,6 +28,11 @@ class Streaming(Protocol[C_co]):
         """The settings that the next frame will be made with."""
         ...
 
+    @property
+    def burst(self) -> int:
+        """Frames that enter the model together, and so come out together."""
+        ...
+
     def push(self, frame: Frame) -> list[Frame]:
         """Let a frame in; returns those that came out, in order."""
         ...

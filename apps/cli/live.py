@@ -116,10 +116,10 @@ def run_live(
     sinks = [sink_from(text, open_window) for text in outputs]
     desk = Desk(wanted)
     with waiting(f"loading {choice.model}"):
-        from apps.loading import open_stream
+        from apps.loading import open_run
         from apps.prompts import about_prompt
 
-        stream = open_stream(choice)
+        stream = open_run(choice)
     with stream:
         for text in about_prompt(stream.model, stream.config.prompt) if wanted.timeline is None else ():
             note(text)

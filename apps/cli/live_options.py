@@ -31,8 +31,10 @@ SETTINGS = (
     ("timesteps", options.Timesteps), ("width", options.Width), ("height", options.Height),
     ("guidance", options.GuidanceMode), ("guidance_scale", options.GuidanceScale), ("delta", options.Delta),
     ("seed", options.Seed), ("similarity_threshold", options.SimilarityThreshold), ("max_skip", options.MaxSkip),
-    ("reuse_every", options.ReuseEvery), ("model", options.Model), ("vae", options.Vae), ("lora", options.Lora),
-    ("engine", options.EngineName), ("device", options.Device), ("precision", options.Precision),
+    ("reuse_every", options.ReuseEvery), ("mode", options.Mode), ("model", options.Model), ("vae", options.Vae),
+    ("lora", options.Lora), ("engine", options.EngineName), ("device", options.Device),
+    ("precision", options.Precision), ("rolling_model", options.RollingModel),
+    ("checkpoint", options.Checkpoint), ("decoder", options.Decoder),
     ("config", options.ConfigFile),
 )  # fmt: skip
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from apps.loading import Choice
+from apps.run_config import Mode as VideoMode
+from apps.run_config import RunConfig
 from apps.toml import plain_names, read_toml
-from streamdiff.config import Guidance, StreamConfig
+from streamdiff.config import Guidance
 from streamdiff.errors import ConfigError
 
-CHOICES = ("model", "vae", "engine", "device", "precision", "lora")
-"""What a configuration file may say beside the fields of StreamConfig."""
-
-
-class VideoMode(str, Enum):
-    """How a video is made."""
-
-    stream = "stream"
-    rolling = "rolling"
+CHOICES = ("model", "vae", "engine", "device", "precision", "lora", "rolling_model", "checkpoint", "decoder")
+"""What a configuration file may say beside the fields of RunConfig."""
 
 
 _STREAM = "What it should look like"
@@ -29,7 +23,7 @@ _MODEL = "What runs it"
 
 
 def _help(name: str) -> str:
-    field = StreamConfig.model_fields[name]
+    field = RunConfig.model_fields[name]
     # What may be left out (X | None) keeps its description one level further in.
     inner = (getattr(part, "__metadata__", (None,))[0] for part in getattr(field.annotation, "__args__", ()))
     return field.description or next((found.description for found in inner if found is not None), "")
@@ -87,8 +81,18 @@ ConfigFile = Annotated[
     ),
 ]
 Mode = Annotated[
-    VideoMode,
-    typer.Option("--mode", help="stream: picture by picture; rolling: Rolling Forcing, a window of video at once."),
+    VideoMode | None,
+    typer.Option("--mode", help=_help("mode"), show_default="stream"),
+]
+RollingModel = Annotated[
+    str | None,
+    typer.Option(
+        "--rolling-model",
+        metavar="MODEL",
+        help="What runs the rolling mode: tiny-rolling (inside the package), or a folder, such as Wan2.1-T2V-1.3B's.",
+        rich_help_panel=_MODEL,
+        show_default="tiny-rolling",
+    ),
 ]
 Checkpoint = Annotated[
     str | None,
@@ -163,6 +167,21 @@ def choose(config: Path | None = None, **given: Any) -> Choice:
     except ConfigError as error:
         raise ConfigError(f"{config}: {error}" if config is not None else str(error)) from None
     return choice
+
+
+def mode_of(config: Path | None, given: VideoMode | None) -> VideoMode:
+    """The mode that was given, or that a configuration file names.
+
+    Raises:
+        ConfigError: the file cannot be read, or its mode is none.
+    """
+    if given is not None or config is None:
+        return given or VideoMode.stream
+    said = {name: value for name, value in plain_names(read_toml(config)).items() if name == "mode"}
+    try:
+        return RunConfig.make(**said).mode
+    except ConfigError as error:
+        raise ConfigError(f"{config}: {error}") from None
 
 
 def size(text: str) -> tuple[int, int]:

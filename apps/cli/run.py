@@ -61,7 +61,7 @@ def run(
     device: options.Device = None,
     precision: options.Precision = None,
     config: options.ConfigFile = None,
-    mode: options.Mode = options.VideoMode.stream,
+    mode: options.Mode = None,
     checkpoint: options.Checkpoint = None,
     decoder: options.Decoder = None,
     level: options.Level = None,
@@ -81,7 +81,7 @@ def run(
         "precision": precision,
     }  # fmt: skip
     rolling = {"level": level, "checkpoint": checkpoint, "decoder": decoder}
-    if mode is options.VideoMode.rolling:
+    if options.mode_of(config, mode) is options.VideoMode.rolling:
         from apps.rolling import choose_rolling
 
         roll_file(source, output, choose_rolling(config, **given, **rolling, timeline=timeline), not no_overwrite)

@@ -66,12 +66,16 @@ def serve(
     similarity_threshold: options.SimilarityThreshold = None,
     max_skip: options.MaxSkip = None,
     reuse_every: options.ReuseEvery = None,
+    mode: options.Mode = None,
     model: options.Model = None,
     vae: options.Vae = None,
     lora: options.Lora = None,
     engine: options.EngineName = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    rolling_model: options.RollingModel = None,
+    checkpoint: options.Checkpoint = None,
+    decoder: options.Decoder = None,
     config: options.ConfigFile = None,
 ) -> None:
     """Start the server: a page that turns the camera into a stylised stream, and WHIP and WHEP for other programs."""
@@ -92,12 +96,16 @@ def serve(
         similarity_threshold=similarity_threshold,
         max_skip=max_skip,
         reuse_every=reuse_every,
+        mode=mode,
         model=model,
         vae=vae,
         lora=lora,
         engine=engine,
         device=device,
         precision=precision,
+        rolling_model=rolling_model,
+        checkpoint=checkpoint,
+        decoder=decoder,
     )
     try:
         from apps.webrtc import logs

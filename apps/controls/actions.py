@@ -33,7 +33,7 @@ class Actions:
         """Change settings; whether they were taken.
 
         Args:
-            settings: fields of StreamConfig.
+            settings: fields of RunConfig.
             told: the line for it, where it is not each setting with its value; "" for none.
         """
         try:

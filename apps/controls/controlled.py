@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from streamdiff.config import StreamConfig
+from apps.run_config import RunConfig
 
 
 class Controlled(Protocol):
     """A running stream. Every method may be called from any thread and never waits."""
 
     @property
-    def config(self) -> StreamConfig:
+    def config(self) -> RunConfig:
         """The settings in use."""
         ...
 
-    def update(self, settings: Mapping[str, Any]) -> StreamConfig:
+    def update(self, settings: Mapping[str, Any]) -> RunConfig:
         """Change settings.
 
         Raises:

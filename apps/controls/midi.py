@@ -12,8 +12,8 @@ from typing import Any
 
 from apps.addresses import host_and_port
 from apps.controls.actions import Actions
+from apps.run_config import RunConfig
 from apps.uri import parse
-from streamdiff.config import StreamConfig
 from streamdiff.errors import ConfigError
 
 RANGES = {
@@ -131,7 +131,7 @@ def scaled(name: str, value: int) -> float | int:
     """A control's 0..127 as the setting's value; whole where it counts."""
     least, most = RANGES[name]
     number = least + (most - least) * value / 127
-    return round(number) if StreamConfig.model_fields[name].annotation is int else round(number, 4)
+    return round(number) if RunConfig.model_fields[name].annotation is int else round(number, 4)
 
 
 def ports() -> list[str]:

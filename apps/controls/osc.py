@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from apps.controls.actions import Actions
-from streamdiff.config import StreamConfig
+from apps.run_config import RunConfig
 from streamdiff.errors import ConfigError
 
 PREFIX = "/streamdiff/"
@@ -77,7 +77,7 @@ class Osc:
 
 def _fitting(name: str, value: Any) -> Any:
     """Controllers know one kind of number: what counts is rounded, and an empty text is nothing."""
-    field = StreamConfig.model_fields.get(name)
+    field = RunConfig.model_fields.get(name)
     if field is not None and field.annotation is int and isinstance(value, float):
         return round(value)
     return None if value == "" and field is not None and field.annotation is not str else value

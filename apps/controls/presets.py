@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from apps.run_config import RunConfig
 from apps.toml import plain_names, read_toml
-from streamdiff.config import StreamConfig
 from streamdiff.errors import ConfigError
 
 
@@ -60,7 +60,7 @@ class Presets:
                 raise ConfigError(f"{path}: {name} stands outside of a preset; write [a name] above it")
             settings = plain_names(table)
             try:
-                StreamConfig.make(**settings)
+                RunConfig.make(**settings)
             except ConfigError as error:
                 raise ConfigError(f"{path}: [{name}] {error}") from None
             found[name] = settings

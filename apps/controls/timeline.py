@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from apps.controls.actions import Actions
+from apps.run_config import RunConfig
 from apps.toml import plain_names, read_toml
-from streamdiff.config import StreamConfig
 from streamdiff.errors import ConfigError
 
 TRAVELS = ("strength", "guidance_scale", "delta", "similarity_threshold")
@@ -89,7 +89,7 @@ class Timeline:
                 used = [name for name in OWN if name in settings]
                 if used:
                     raise ConfigError(f"{used[0]}: the timeline uses it for its own travels; give prompts only")
-                StreamConfig.make(**settings)
+                RunConfig.make(**settings)
             except ValidationError as error:
                 first = error.errors()[0]
                 raise ConfigError(f"{path}: point {number}: {first['loc'][0]}: {first['msg']}") from None

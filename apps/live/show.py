@@ -14,13 +14,13 @@ from typing import Any
 
 from apps.live.intake import Intake
 from apps.live.outlet import Outlet
+from apps.run_config import RunConfig
 from apps.sinks.sink import OpenSink, Picture, Sink
 from apps.sources.source import OpenSource, Sound, Source
-from streamdiff.config import StreamConfig
 from streamdiff.errors import ClosedError
 from streamdiff.frame import Frame
 from streamdiff.live import LiveStream, Policy
-from streamdiff.stream import Stream
+from streamdiff.streaming import Streaming
 
 log = logging.getLogger("streamdiff.live")
 
@@ -42,7 +42,7 @@ class Show:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Streaming[RunConfig],
         source: OpenSource,
         sinks: Sequence[OpenSink],
     ) -> None:
@@ -61,7 +61,7 @@ class Show:
         self._ended = threading.Event()
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        self._live: LiveStream[StreamConfig] | None = None
+        self._live: LiveStream[RunConfig] | None = None
         self._intake: Intake | None = None
         self._outlets: list[Outlet] = []
         self._limited_by = "source"
@@ -71,11 +71,11 @@ class Show:
     # What steers it: Controlled.
 
     @property
-    def config(self) -> StreamConfig:
+    def config(self) -> RunConfig:
         """The settings in use."""
         return self._live.config if self._live is not None else self._stream.config
 
-    def update(self, settings: Mapping[str, Any]) -> StreamConfig:
+    def update(self, settings: Mapping[str, Any]) -> RunConfig:
         """Change settings; see ``Controlled``."""
         if self._live is None:
             raise ClosedError("the run has not been started")
@@ -220,7 +220,7 @@ class Show:
     def _size(self) -> tuple[int, int]:
         return self.config.width, self.config.height
 
-    async def _watch(self, live: LiveStream[StreamConfig]) -> None:
+    async def _watch(self, live: LiveStream[RunConfig]) -> None:
         """End the input when asked to stop; look after source and sinks meanwhile."""
         looked = 0.0
         while not self._stopping.is_set():
@@ -238,7 +238,7 @@ class Show:
         self._intake.stop()
         live.end()
 
-    def _look(self, live: LiveStream[StreamConfig]) -> None:
+    def _look(self, live: LiveStream[RunConfig]) -> None:
         """See what limits the run since the last look."""
         counts = {
             "model": live.metrics.dropped_in,

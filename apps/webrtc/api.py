@@ -11,18 +11,19 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from apps.run_config import Mode, RunConfig
 from apps.webrtc.answers import Busy, responses
 from apps.webrtc.guard import Allowance, view_token
 from apps.webrtc.previews import Previews
 from apps.webrtc.session import Session
 from apps.webrtc.sessions import Sessions
-from streamdiff import StreamConfig, __version__
+from streamdiff import __version__
 
 MOST_SDP = 48 * 1024
 Name = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 Settings = Annotated[
     dict[str, Any],
-    Body(description="Any fields of StreamConfig.", openapi_examples={"one": {"value": {"strength": 0.6}}}),
+    Body(description="Any fields of RunConfig.", openapi_examples={"one": {"value": {"strength": 0.6}}}),
 ]
 
 
@@ -32,7 +33,7 @@ class Offer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sdp: Annotated[str, Field(max_length=MOST_SDP, description="The offer.")]
-    settings: Annotated[dict[str, Any], Field(description="Fields of StreamConfig to begin with.")] = {}
+    settings: Annotated[dict[str, Any], Field(description="Fields of RunConfig to begin with.")] = {}
     previous: Annotated[
         str | None,
         Field(max_length=64, description="The id of a session of this page that was lost: its links go on working."),
@@ -82,11 +83,11 @@ class Adjustable(Protocol):
     """What has settings: a session of the server, or a run of ``streamdiff live``."""
 
     @property
-    def config(self) -> StreamConfig:
+    def config(self) -> RunConfig:
         """The settings in use."""
         ...
 
-    def update(self, settings: dict[str, Any], /) -> StreamConfig:
+    def update(self, settings: dict[str, Any], /) -> RunConfig:
         """Change some; ConfigError where they cannot be."""
         ...
 
@@ -126,7 +127,8 @@ def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_h
             "model": model.name,
             **known,
             "defaults": sessions.defaults.model_dump(mode="json"),
-            "schema": StreamConfig.model_json_schema(),
+            "modes": [mode.value for mode in Mode if mode is Mode.stream or sessions.rolling is not None],
+            "schema": RunConfig.model_json_schema(),
             "ice_servers": [_ice_server(server) for server in sessions.ice_servers],
             "max_sessions": sessions.limits.sessions,
             "sessions": len(sessions),

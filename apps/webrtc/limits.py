@@ -1,11 +1,12 @@
-"""What visitors may ask of the server: the operator's bounds, beside those of StreamConfig itself."""
+"""What visitors may ask of the server: the operator's bounds, beside those of RunConfig itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from streamdiff import ConfigError, StreamConfig
+from apps.run_config import RunConfig
+from streamdiff import ConfigError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Limits:
     creations: int = 12
     creation_seconds: float = 2.0
 
-    def check(self, config: StreamConfig, settings: dict[str, Any]) -> StreamConfig:
+    def check(self, config: RunConfig, settings: dict[str, Any]) -> RunConfig:
         """The configuration with these settings.
 
         Raises:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from apps.run_config import Mode
 from streamdiff import Frame
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Previews:
         photograph = Image.open(io.BytesIO(resources.files("apps.webrtc").joinpath("page", "preview.jpg").read_bytes()))
         pixels = np.asarray(photograph.convert("RGB"))
         with self._sessions.new_stream(
-            self._sessions.defaults.changed(prompt=prompt, width=SIDE, height=SIDE)
+            self._sessions.defaults.changed(prompt=prompt, width=SIDE, height=SIDE, mode=Mode.stream)
         ) as stream:
             finished = [*stream.push(Frame(pixels)), *stream.flush()]
         out = io.BytesIO()

@@ -15,7 +15,8 @@ from aiortc import RTCIceServer
 
 from apps.addresses import LOOPBACK, is_loopback
 from apps.certificate import certificate_files, local_addresses
-from apps.loading import Choice, open_stream
+from apps.loading import Choice, open_stream, rolling_of
+from apps.run_config import Mode, RunConfig
 from apps.webrtc.app import Access, make_app
 from apps.webrtc.guard import fit_for_token
 from apps.webrtc.limits import Limits
@@ -109,11 +110,14 @@ def serve(choice: Choice, serving: Serving, ready: Callable[[str], Any] = lambda
         files = _certificate() if serving.https else None
         stream = open_stream(choice)
         with stream:
-            defaults = stream.config
+            defaults = RunConfig.make(**{**dict(stream.config), "mode": choice.check().mode})
+            rolling = rolling_of(choice)
+            if defaults.mode is Mode.rolling:
+                rolling()  # what is wrong with it is said now
             if not defaults.prompt and len(stream.model.styles) > 1:
                 # The first style is the photograph itself: a visitor who only presses start should see more than that.
                 defaults = defaults.changed(prompt=stream.model.styles[1].prompt)
-            sessions = Sessions(stream.model, stream.runtime, defaults, serving.limits, serving.ice_servers)
+            sessions = Sessions(stream.model, stream.runtime, defaults, serving.limits, serving.ice_servers, rolling)
             asyncio.run(_serve(listening, sessions, serving, token, files, ready))
 
 

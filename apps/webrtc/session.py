@@ -13,12 +13,13 @@ from typing import Any
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
+from apps.run_config import RunConfig
 from apps.webrtc.limits import Limits
 from apps.webrtc.logs import told
 from apps.webrtc.media import Newest, StylisedTrack
 from apps.webrtc.peer import Peer
 from apps.webrtc.turns import TurnTakingStream
-from streamdiff import ConfigError, LiveStream, StreamConfig
+from streamdiff import ConfigError, LiveStream
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -60,11 +61,11 @@ class Session:
         self._start(self._deliver())
 
     @property
-    def config(self) -> StreamConfig:
+    def config(self) -> RunConfig:
         """The settings in use."""
         return self.live.config
 
-    def update(self, settings: dict[str, Any], by: Listener | None = None) -> StreamConfig:
+    def update(self, settings: dict[str, Any], by: Listener | None = None) -> RunConfig:
         """Change settings, and tell the other controllers.
 
         Raises:

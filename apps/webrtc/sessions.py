@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from aiortc import RTCDataChannel, RTCIceServer
 
+from apps.modes import SharedRolling
+from apps.run_config import RunConfig
 from apps.webrtc.control import Control
 from apps.webrtc.limits import Limits
 from apps.webrtc.logs import log, told
@@ -19,7 +21,6 @@ from apps.webrtc.peer import Peer
 from apps.webrtc.session import Session
 from apps.webrtc.turns import Turns, TurnTakingStream
 from engines.base import Runtime
-from streamdiff import StreamConfig
 from streamdiff.models.base import Model
 
 P = ParamSpec("P")
@@ -40,6 +41,7 @@ class Sessions:
 
     Attributes:
         model, runtime: what all of them run.
+        rolling: what those in the rolling mode run; None: there is none.
         defaults: settings a session begins with.
         limits: the operator's bounds.
         opened, ended: sessions so far.
@@ -49,10 +51,12 @@ class Sessions:
         self,
         model: Model,
         runtime: Runtime,
-        defaults: StreamConfig,
+        defaults: RunConfig,
         limits: Limits,
         ice_servers: Sequence[RTCIceServer] = (),
+        rolling: SharedRolling | None = None,
     ) -> None:
+        self.rolling = rolling
         self.model, self.runtime, self.defaults, self.limits = model, runtime, defaults, limits
         self.ice_servers = tuple(ice_servers)
         self.turns = Turns()
@@ -100,7 +104,7 @@ class Sessions:
 
         Args:
             offer: SDP that sends video.
-            settings: fields of StreamConfig that differ from the defaults.
+            settings: fields of RunConfig that differ from the defaults.
             answers_video: whether the stylised video goes back on the same connection.
             previous: id of a session that has ended and goes on in this one.
 
@@ -201,9 +205,9 @@ class Sessions:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def new_stream(self, config: StreamConfig) -> TurnTakingStream:
+    def new_stream(self, config: RunConfig) -> TurnTakingStream:
         """A stream that shares the model and takes its turn."""
-        return TurnTakingStream(self.turns, self.model, self.runtime, config)
+        return TurnTakingStream(self.turns, self.model, self.runtime, config, self.rolling)
 
     async def _watching(self) -> None:
         while True:

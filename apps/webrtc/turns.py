@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from apps.modes import ModalStream, SharedRolling
+from apps.run_config import RunConfig
 from engines.base import Runtime
 from streamdiff import Frame, Stream, StreamConfig
 from streamdiff.models.base import Model
@@ -41,14 +43,16 @@ class Turns:
             return len(self._waiting)
 
 
-class TurnTakingStream(Stream):
-    """A Stream that runs the model only in its turn."""
+class TurnTakingStream(ModalStream):
+    """A stream of both modes that runs its model only in its turn."""
 
-    def __init__(self, turns: Turns, model: Model, runtime: Runtime, config: StreamConfig) -> None:
-        super().__init__(model, runtime, config)
+    def __init__(
+        self, turns: Turns, model: Model, runtime: Runtime, config: RunConfig, rolling: SharedRolling | None = None
+    ) -> None:
+        super().__init__(Stream(model, runtime, StreamConfig.make(**config.of_pictures)), config, rolling)
         self.turns = turns
 
     def push(self, frame: Frame) -> list[Frame]:
-        """As ``Stream.push``, in turn."""
+        """As ``ModalStream.push``, in turn."""
         with self.turns:
             return super().push(frame)

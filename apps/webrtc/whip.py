@@ -90,7 +90,7 @@ def routes(sessions: Sessions, allowance: Allowance) -> APIRouter:
         responses={**_ANSWER, **responses(400, 415, 422, 429, 503)},
     )
     async def whip(request: Request) -> Response:
-        """Send video. Fields of StreamConfig may be given in the query, such as ?prompt=watercolor&strength=0.6."""
+        """Send video. Fields of RunConfig may be given in the query, such as ?prompt=watercolor&strength=0.6."""
         offer = await body_of(request, SDP)
         count_creation(allowance, request)
         session, sdp = await sessions.open(offer, dict(request.query_params), answers_video=False)

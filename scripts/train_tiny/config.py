@@ -23,13 +23,13 @@ DEFAULT_WORK = Path("build/train_tiny")
 DEFAULT_OUT = Path("streamdiff/models/tiny")
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     """A section of the file: unknown keys are errors, so that a typing mistake cannot go unseen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """The cached crops."""
 
     size: int
@@ -37,7 +37,7 @@ class DataConfig(_Section):
     held_out_percent: int
 
 
-class VaeConfig(_Section):
+class VaeConfig(Section):
     """Autoencoder: architecture and training."""
 
     latent_channels: int
@@ -55,7 +55,7 @@ class VaeConfig(_Section):
     ssim_weight: float
 
 
-class ExampleConfig(_Section):
+class ExampleConfig(Section):
     """A style of your own, from a folder of pictures in it."""
 
     prompt: str
@@ -63,7 +63,7 @@ class ExampleConfig(_Section):
     synonyms: tuple[str, ...]
 
 
-class TextConfig(_Section):
+class TextConfig(Section):
     """Tokenizer and text encoder."""
 
     vocab_size: int
@@ -74,7 +74,7 @@ class TextConfig(_Section):
     intermediate: int
 
 
-class UnetConfig(_Section):
+class UnetConfig(Section):
     """Denoiser: architecture and training."""
 
     block_out_channels: tuple[int, ...]
@@ -99,7 +99,7 @@ class UnetConfig(_Section):
     pixel_weight: float
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     seed: int

@@ -102,9 +102,9 @@ def structure(a: Picture, b: Picture) -> float:
 
 def flicker(render: Renderer, styles: Iterable[str], sequences: dict[str, Pictures]) -> dict[str, dict[str, float]]:
     """Mean absolute change between neighbouring output frames, as a ratio to the input's, per style and sequence."""
-    own = {name: _change(frames) for name, frames in sequences.items()}
+    own = {name: frame_change(frames) for name, frames in sequences.items()}
     return {
-        style: {name: round(_change(render(frames, style)) / own[name], 3) for name, frames in sequences.items()}
+        style: {name: round(frame_change(render(frames, style)) / own[name], 3) for name, frames in sequences.items()}
         for style in styles
     }
 
@@ -127,15 +127,15 @@ def slow_pan(photo: Picture, frames: int, pixels: float = 1.0) -> Pictures:
     return np.asarray(np.stack(out), dtype=np.uint8)
 
 
-def read_clip(path: Path, size: int, start: int, frames: int) -> Pictures:
-    """Frames of a clip, their middle square scaled to [frames, size, size, 3]."""
+def read_clip(path: Path, width: int, start: int, frames: int, *, height: int | None = None) -> Pictures:
+    """Frames of a clip, their middle scaled to [frames, height, width, 3]; a square where no height is given."""
     out: list[Picture] = []
     with av.open(str(path)) as container:
         for i, frame in enumerate(container.decode(video=0)):
             if i >= start + frames:
                 break
             if i >= start:
-                out.append(cover(frame.to_ndarray(format="rgb24"), size, size))
+                out.append(cover(frame.to_ndarray(format="rgb24"), width, height or width))
     return np.stack(out)
 
 
@@ -145,7 +145,8 @@ def _tone(picture: Picture) -> Pictures:
     return np.concatenate([lab.mean(0), lab.std(0)])
 
 
-def _change(frames: Pictures) -> float:
+def frame_change(frames: Pictures) -> float:
+    """Mean absolute change between neighbouring frames, of 255."""
     return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())
 
 

@@ -17,7 +17,8 @@ class BlockCache:
 
     Attributes:
         keys, values: [layers, places, tokens of a block, heads, width of a head].
-        latents: [places, frames of a block, C, h, w] float32, what the blocks show, for showing them to another prompt.
+        latents: [places, frames of a block, C, h, w] float32, what the blocks' clean passes took, for showing them to
+            another prompt.
         anchor: the block at place 0; None while the cache is empty.
         newest: the newest block in the cache.
     """
@@ -34,7 +35,7 @@ class BlockCache:
             tokens: in one block of frames.
             heads: attention heads.
             width: of a head.
-            latent: (C, h, w) of one frame.
+            latent: (C, h, w) of one frame as the transformer takes it.
             dtype: of keys and values.
             device: where they lie.
         """
@@ -55,7 +56,7 @@ class BlockCache:
         self.anchor, self.newest = block, block - 1
 
     def add(self, block: int, latents: Tensor) -> None:
-        """Count a block in whose keys and values have been written, with its clean latents [F, C, h, w]."""
+        """Count a block in whose keys and values have been written, with what its clean pass took, [F, C, h, w]."""
         self.latents[self.place(block)] = latents
         self.newest = block
 

@@ -16,6 +16,8 @@ class RollingConfig(Settings):
     """Settings of one rolling stream."""
 
     prompt: str = Field("", description="What the video should show, or should look like.")
+    second_prompt: str = Field("", description="Another look, to blend with the first.")
+    blend: Annotated[float, Field(ge=0, le=1, description="Share of the second prompt: 0 is the first alone.")] = 0.0
     level: Annotated[
         int,
         Field(ge=1, description="Where camera pictures enter the ladder: 1 is the freest, the last keeps the most."),

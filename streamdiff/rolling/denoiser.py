@@ -26,22 +26,25 @@ class Block(Generic[T]):
     Attributes:
         number: counted from 0 in the order of entry.
         x: its latents at its present noise level, [F, C, h, w].
+        camera: the clean latents it entered as, [F, C, h, w]; zeros for a block made from the prompt alone.
         noise: for each level, [levels, F, C, h, w].
         load: what travels with it.
     """
 
     number: int
     x: Tensor
+    camera: Tensor
     noise: Tensor
     load: T
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """A finished block whose keys and values are not yet in the cache, and the prompt it was finished under."""
+    """A finished block whose keys and values are not yet in the cache, as its clean pass takes it, and the prompt it
+    was finished under."""
 
     number: int
-    latents: Tensor
+    sample: Tensor
     text: list[TextMemory]
 
 
@@ -86,7 +89,8 @@ class RollingDenoiser(Staircase[Block[T]]):
         self._span = span
         device = transformer.device
         tokens = span.block * (height // patch) * (width // patch)
-        latent = transformer.channels, height, width
+        latent = transformer.channels * (2 if transformer.conditioned else 1), height, width
+        self._latent = span.block, transformer.channels, height, width
         self._cache = BlockCache(
             transformer.layers, span, tokens, transformer.heads, transformer.width, latent, transformer.dtype, device
         )
@@ -102,7 +106,7 @@ class RollingDenoiser(Staircase[Block[T]]):
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of the noise that a block needs: (levels, F, C, h, w)."""
-        return len(self._ladder), *self._cache.latents.shape[1:]
+        return len(self._ladder), *self._latent
 
     @property
     def loads(self) -> list[T]:
@@ -125,7 +129,7 @@ class RollingDenoiser(Staircase[Block[T]]):
             The block that became final, as latents [F, C, h, w], and its load; None while the window ramps up.
         """
         x = add_noise(self._ladder.sigma(level), clean, noise[level])
-        finished = self.enter(Block(self._next, x, noise, load), level)
+        finished = self.enter(Block(self._next, x, clean, noise, load), level)
         self._next += 1
         return self._taken(finished)
 
@@ -136,15 +140,15 @@ class RollingDenoiser(Staircase[Block[T]]):
 
     @torch.inference_mode()
     def remember(self, latents: Tensor) -> None:
-        """Take a clean block [F, C, h, w] into the history as if it had been made here.
+        """Take a clean block [F, C, h, w] into the history as if it had been made here, of itself.
 
         Raises:
             ConfigError: blocks are in the window, which would come after it in number and before it in time.
         """
         if self.held:
             raise ConfigError("a stream can continue from given frames only while no block is in its window")
-        self._settle()
-        self._owed = _Finished(self._next, latents, self._text)
+        self.settle()
+        self._owed = _Finished(self._next, self._sample(latents, latents), self._text)
         self._next += 1
 
     @torch.inference_mode()
@@ -156,7 +160,7 @@ class RollingDenoiser(Staircase[Block[T]]):
             recache: show the history to the new prompt: its clean blocks, the sink and those before the window, are
                 passed through once more. Without it they keep the old prompt until they have left the cache.
         """
-        self._settle()
+        self.settle()
         self._text = self._transformer.embed_text(text)
         cache = self._cache
         if not recache or cache.anchor is None:
@@ -181,15 +185,16 @@ class RollingDenoiser(Staircase[Block[T]]):
 
     def denoise(self, full: list[tuple[int, Block[T]]]) -> list[tuple[Tensor, Block[T]]]:
         """One joint pass over the window; x_0 of each block, in float64 from the flow."""
-        self._settle()
+        self.settle()
         order = full[::-1]  # oldest first, as they lie in time
         frames = self._span.block
         levels = torch.tensor([level for level, _ in order for _ in range(frames)], device=self._sigmas.device)
         x = torch.cat([block.x for _, block in order])
+        camera = torch.cat([block.camera for _, block in order])
         past = seen_by_window(self._span, self._cache.anchor, order[0][1].number, len(order))
-        flow = self._pass(x, levels, self._text, past, None)
-        clean = predict_clean(self._sigmas[levels], x, flow).split(frames)
-        return [(x_0, block) for x_0, (_, block) in zip(clean, order, strict=True)][::-1]
+        out = self._pass(self._sample(x, camera), levels, self._text, past, None)
+        clean = camera + out if self._transformer.conditioned else predict_clean(self._sigmas[levels], x, out)
+        return [(x_0, block) for x_0, (_, block) in zip(clean.split(frames), order, strict=True)][::-1]
 
     def renoise(self, level: int, clean: Tensor, slot: Block[T]) -> Block[T]:
         """The block at its next level, with fresh noise."""
@@ -199,11 +204,11 @@ class RollingDenoiser(Staircase[Block[T]]):
         if finished is None:
             return None
         latents, block = finished
-        self._owed = _Finished(block.number, latents, self._text)
+        self._owed = _Finished(block.number, self._sample(latents, block.camera), self._text)
         return latents, block.load
 
-    def _settle(self) -> None:
-        """Run the clean pass that is owed."""
+    def settle(self) -> None:
+        """Run the clean pass that is owed, which the next step would run."""
         if self._owed is None:
             return
         block, cache = self._owed, self._cache
@@ -212,20 +217,26 @@ class RollingDenoiser(Staircase[Block[T]]):
             past: list[int] = []
         else:
             past = seen_by_clean_pass(self._span, cache.first, block.number)
-        self._clean_pass(past, block.number, block.latents, block.text)
-        cache.add(block.number, block.latents)
+        self._clean_pass(past, block.number, block.sample, block.text)
+        cache.add(block.number, block.sample)
         self._anchors.discard(block.number)
         self._owed = None
 
-    def _clean_pass(self, past: list[int], block: int, latents: Tensor, text: list[TextMemory]) -> None:
+    def _sample(self, x: Tensor, camera: Tensor) -> Tensor:
+        """What the transformer takes of latents."""
+        return torch.cat([x, camera], dim=1) if self._transformer.conditioned else x
+
+    def _clean_pass(self, past: list[int], block: int, sample: Tensor, text: list[TextMemory]) -> None:
         """Write a block's keys and values at t = 0; what the pass predicts is thrown away."""
         levels = torch.full((self._span.block,), len(self._ladder), device=self._sigmas.device)
-        self._pass(latents, levels, text, past, self._cache.places([block]))
+        self._pass(sample, levels, text, past, self._cache.places([block]))
 
-    def _pass(self, x: Tensor, levels: Tensor, text: list[TextMemory], past: list[int], write: Tensor | None) -> Tensor:
+    def _pass(
+        self, sample: Tensor, levels: Tensor, text: list[TextMemory], past: list[int], write: Tensor | None
+    ) -> Tensor:
         cache, places = self._cache, self._cache.places(past)
 
         def sight(layer: int) -> Sight:
             return Sight(cache.keys[layer], cache.values[layer], places, write, self._cos, self._sin)
 
-        return self._transformer(x, self._time.rows(levels), text, sight)
+        return self._transformer(sample, self._time.rows(levels), text, sight)

@@ -1,4 +1,8 @@
-"""load_rolling: Wan2.1-T2V-1.3B in diffusers format, with a released checkpoint on top, as a RollingModel."""
+"""load_rolling: whatever rolling model the user named, as a RollingModel.
+
+"tiny-rolling" is inside the package; a model of its kind is a folder with ``rolling.json`` (``on_pictures``). Anything
+else is Wan2.1-T2V-1.3B in diffusers format, with a released checkpoint on top.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,19 @@ import torch
 
 from engines.selection import choose
 from streamdiff.errors import ModelError
-from streamdiff.models.components import checked_weights, first_line, read_json, shown, user_path
+from streamdiff.models.components import checked_weights, read_json, shown, user_path
 from streamdiff.models.fingerprint import fingerprint
 from streamdiff.models.quiet import quiet
 from streamdiff.rolling.model import RollingModel
+from streamdiff.rolling.on_pictures import is_on_pictures, load_on_pictures
+from streamdiff.rolling.pretrained import pretrained
 from streamdiff.rolling.prompts import LENGTH, Umt5TextEncoder, Umt5Tokenizer
 from streamdiff.rolling.taehv import TinyDecoding, load_taehv
 from streamdiff.rolling.transformer import RollingTransformer
 from streamdiff.rolling.vae import VideoVae, WanVae
 from streamdiff.rolling.weights import fill_transformer, read_checkpoint
 
+TINY = Path(__file__).parents[1] / "models" / "tiny-rolling"
 CLASSES = {"transformer": "WanTransformer3DModel", "vae": "AutoencoderKLWan", "text_encoder": "UMT5EncoderModel"}
 """The class that each part must be of."""
 FORMAT = 1
@@ -26,7 +33,7 @@ FORMAT = 1
 
 
 def load_rolling(
-    folder: str | Path,
+    folder: str | Path = "tiny-rolling",
     checkpoint: str | Path | None = None,
     *,
     decoder: str | Path | None = None,
@@ -36,8 +43,8 @@ def load_rolling(
     """Load a rolling model.
 
     Args:
-        folder: Wan2.1-T2V-1.3B (or another size) in diffusers format: ``transformer/``, ``vae/``, ``text_encoder/`` and
-            ``tokenizer/``.
+        folder: "tiny-rolling", inside the package; a folder with ``rolling.json``; or Wan2.1-T2V-1.3B (or another
+            size) in diffusers format: ``transformer/``, ``vae/``, ``text_encoder/`` and ``tokenizer/``.
         checkpoint: released weights of Rolling Forcing, Self-Forcing or Causal-Forcing for the transformer; None takes
             those in the folder. They have terms of their own.
         decoder: a tiny video VAE in TAEHV's layout, for decoding in place of the VAE's own decoder.
@@ -48,10 +55,20 @@ def load_rolling(
         ModelError: in one line, what is missing or does not fit.
         EngineError: the device cannot be used.
     """
-    home, runtime = user_path(folder), choose("torch", device)
+    home = TINY if folder == "tiny-rolling" else user_path(folder)
+    if home is TINY or is_on_pictures(home):
+        for option, given in (("checkpoint", checkpoint), ("decoder", decoder)):
+            if given is not None:
+                raise ModelError(f"{option} {shown(given)}: that is for Wan2.1; {shown(folder)} has weights of its own")
+        if not is_on_pictures(home):
+            raise ModelError("tiny-rolling is missing from this installation; install streamdiff again")
+        return load_on_pictures(home, str(folder), device=device, precision=precision)
+    runtime = choose("torch", device)
     dtype = precision or (torch.float32 if runtime.device.type == "cpu" else torch.bfloat16)
     if not home.is_dir():
-        raise ModelError(f"the model {shown(folder)} is not a folder; give Wan2.1-T2V-1.3B in diffusers format")
+        raise ModelError(
+            f"the model {shown(folder)} is not a folder; give tiny-rolling, or Wan2.1-T2V-1.3B in diffusers format"
+        )
     missing = [part for part in (*CLASSES, "tokenizer") if not (home / part).is_dir()]
     if missing:
         raise ModelError(
@@ -66,10 +83,12 @@ def load_rolling(
     tiny = None if decoder is None else load_taehv(user_path(decoder), channels).to(runtime.device, dtype)
     wan = _transformer(home, configs["transformer"], checkpoint)
     transformer = RollingTransformer(wan, dtype).to(runtime.device)
-    vae: VideoVae = WanVae(_pretrained(home, "vae", dtype).to(runtime.device))
+    vae: VideoVae = WanVae(pretrained(home / "vae", CLASSES["vae"], dtype).to(runtime.device))
 
     def make_text_encoder() -> Umt5TextEncoder:
-        return Umt5TextEncoder(_pretrained(home, "text_encoder", dtype), tokenize.padding).eval()
+        return Umt5TextEncoder(
+            pretrained(home / "text_encoder", CLASSES["text_encoder"], dtype), tokenize.padding
+        ).eval()
 
     roles = [(f"text_encoder/{file.name}", file) for file in text_files]
     roles.append(("text_encoder/config.json", home / "text_encoder" / "config.json"))
@@ -117,7 +136,7 @@ def _check_geometry(home: Path, configs: dict[str, dict[str, Any]]) -> None:
 
 def _transformer(home: Path, config: dict[str, Any], checkpoint: str | Path | None) -> Any:
     if checkpoint is None:
-        return _pretrained(home, "transformer", torch.float32)
+        return pretrained(home / "transformer", CLASSES["transformer"], torch.float32)
     path = user_path(checkpoint)
     tensors = read_checkpoint(path)
     with quiet():
@@ -128,23 +147,3 @@ def _transformer(home: Path, config: dict[str, Any], checkpoint: str | Path | No
             wan: Any = WanTransformer3DModel.from_config(config)
     fill_transformer(wan, tensors, path)
     return wan
-
-
-def _pretrained(home: Path, part: str, dtype: torch.dtype) -> Any:
-    """One part with its weights, in eval mode, on the CPU."""
-    checked_weights(home / part)
-    try:
-        with quiet():
-            import diffusers
-            import transformers
-
-            source: Any = transformers if part == "text_encoder" else diffusers
-            names = {"dtype" if part == "text_encoder" else "torch_dtype": dtype}
-            module, told = getattr(source, CLASSES[part]).from_pretrained(
-                str(home / part), use_safetensors=True, local_files_only=True, output_loading_info=True, **names
-            )
-        if told["missing_keys"]:
-            raise ValueError(f"{len(told['missing_keys'])} weights are missing, such as {min(told['missing_keys'])}")
-    except Exception as error:
-        raise ModelError(f"the weights in {home / part} cannot be loaded: {first_line(error)}") from None
-    return module.eval().requires_grad_(False)

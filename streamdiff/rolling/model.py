@@ -11,7 +11,7 @@ from torch import nn
 from engines.base import Input, Network
 from engines.torch_engine import TorchRuntime
 from streamdiff.errors import ConfigError
-from streamdiff.models.base import Tokenize
+from streamdiff.models.base import Style, Tokenize
 from streamdiff.rolling.config import MULTIPLE, RollingConfig
 from streamdiff.rolling.schedule import Ladder, make_ladder
 from streamdiff.rolling.transformer import RollingTransformer
@@ -36,6 +36,7 @@ class RollingModel:
         fps: pictures a second that it was trained for.
         default_size: width and height it was made for.
         latent_stride: pixels for each latent, along each side.
+        styles, moods: prompts it is known to follow; empty when it follows free text.
     """
 
     name: str
@@ -50,6 +51,8 @@ class RollingModel:
     fps: float = 16.0
     default_size: tuple[int, int] = (832, 480)
     latent_stride: int = 8
+    styles: tuple[Style, ...] = ()
+    moods: tuple[Style, ...] = ()
 
     def __post_init__(self) -> None:
         if MULTIPLE % (self.latent_stride * self.transformer.patch):

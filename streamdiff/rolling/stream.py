@@ -65,7 +65,7 @@ class RollingStream:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | Path,
+        folder: str | Path = "tiny-rolling",
         checkpoint: str | Path | None = None,
         *,
         decoder: str | Path | None = None,
@@ -94,6 +94,12 @@ class RollingStream:
         """The settings that the next picture will be made with."""
         self._check_open()
         return self._wanted.config
+
+    @property
+    def burst(self) -> int:
+        """Camera frames of a block, after a video's first."""
+        self._check_open()
+        return self._intake.block_size(False)
 
     @property
     def in_flight(self) -> int:
@@ -230,7 +236,7 @@ class RollingStream:
     def _prepare(self, config: RollingConfig) -> _Setting:
         assert self._prompts is not None
         self.model.check(config)
-        return _Setting(config, self._prompts.embed(config.prompt))
+        return _Setting(config, self._prompts.blend(config.prompt, config.second_prompt, config.blend))
 
     def _start(self) -> None:
         """Begin a video under the active setting."""
@@ -277,7 +283,7 @@ class RollingStream:
         self._active = new
         if old.config.seed != new.config.seed:
             self._generator.manual_seed(new.config.seed)
-        if old.config.prompt != new.config.prompt:
+        if old.text is not new.text and not torch.equal(old.text, new.text):
             self._denoiser.set_text(new.text, recache=new.config.recache)
 
     def _gather(self, frame: Frame, *, counts: bool = True) -> None:

@@ -48,6 +48,7 @@ class RollingTransformer(nn.Module):
         heads: attention heads.
         width: of a head.
         channels: C, of a latent.
+        conditioned: it takes the camera's clean latents as C further channels, and predicts the change to them.
         patch: latent pixels on a side of a token's patch.
     """
 
@@ -72,7 +73,8 @@ class RollingTransformer(nn.Module):
         self.layers = len(wan.blocks)
         self.heads = int(wan.config.num_attention_heads)
         self.width = int(wan.config.attention_head_dim)
-        self.channels = int(wan.config.in_channels)
+        self.channels = int(wan.config.out_channels)
+        self.conditioned = int(wan.config.in_channels) == 2 * self.channels
         self.patch = int(wan.config.patch_size[1])
 
     @property
@@ -131,10 +133,10 @@ class RollingTransformer(nn.Module):
     def forward(
         self, x: Tensor, time: TimeEmbedding, text: Sequence[TextMemory], sight: Callable[[int], Sight]
     ) -> Tensor:
-        """Predict the flow of a window's frames.
+        """Predict the flow of a window's frames, or, conditioned, what the clean frames have beside the camera's.
 
         Args:
-            x: noisy latents [F, C, h, w] float32.
+            x: noisy latents [F, C, h, w] float32; conditioned, [F, 2 C, h, w], the camera's behind them.
             time: F rows.
             text: the prompt, one entry for each layer.
             sight: what a layer, given by its index, sees.

@@ -22,12 +22,14 @@ Weights = dict[str, Tensor]
 class Piece:
     """One block in the sequence: its latents [f, C, h, w], their timestep, its prompt, what it sees and from where.
 
-    ``sees`` lists (piece, first frame position); ``place`` is its own first frame position.
+    ``sees`` lists (piece, first frame position); ``place`` is its own first frame position. A conditioned model takes
+    the ``camera``'s latents as further channels.
     """
 
     latents: Tensor
     t: float
     text: Tensor
+    camera: Tensor
     place: int = 0
     sees: list[tuple[Piece, int]] = field(default_factory=list)
 
@@ -40,6 +42,7 @@ class Shape:
     block: int = 3
     longest: int = 21
     eps: float = 1e-6
+    conditioned: bool = False
 
 
 def linear(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -104,6 +107,8 @@ def flow(w: Weights, shape: Shape, pieces: Sequence[Piece]) -> list[Tensor]:
     tokens = math.prod(grid)
     index = {id(p): n for n, p in enumerate(pieces)}
     noisy = torch.cat([p.latents for p in pieces])
+    if shape.conditioned:
+        noisy = torch.cat([noisy, torch.cat([p.camera for p in pieces])], 1)
     patches = F.conv2d(noisy, w["patch_embedding.weight"][:, :, 0], w["patch_embedding.bias"], stride=2)
     x = patches.permute(0, 2, 3, 1).reshape(-1, dim)
     waves = torch.stack([sinusoid(p.t, w["time_embedding.0.weight"].shape[1]) for p in pieces])
@@ -146,7 +151,7 @@ class Reference:
 
     def __init__(self, w: Weights, shape: Shape, timesteps: Sequence[float], text: Tensor) -> None:
         self.w, self.shape, self.timesteps, self.text = w, shape, timesteps, text
-        self.window: list[tuple[int, int, Tensor, Tensor]] = []  # number, level, x, noise
+        self.window: list[tuple[int, int, Tensor, Tensor, Tensor]] = []  # number, level, x, camera, noise
         self.clean: dict[int, Piece] = {}
         self.made: list[Piece] = []
         self.count = 0
@@ -155,7 +160,7 @@ class Reference:
 
     def push(self, z: Tensor, noise: Tensor, level: int) -> Tensor | None:
         sigma = self.timesteps[level] / 1000
-        self.window.append((self.count, level, (1 - sigma) * z + sigma * noise[level], noise))
+        self.window.append((self.count, level, (1 - sigma) * z + sigma * noise[level], z, noise))
         self.count += 1
         return self.step()
 
@@ -169,38 +174,39 @@ class Reference:
             finished = [b for b in sorted(self.clean) if b > self.sink]
             seen = [self.sink] + (finished[-most:] if most else [])
         pieces = [
-            Piece(x, self.timesteps[level], self.text, f * (len(seen) + i))
-            for i, (_, level, x, _) in enumerate(self.window)
+            Piece(x, self.timesteps[level], self.text, camera, f * (len(seen) + i))
+            for i, (_, level, x, camera, _) in enumerate(self.window)
         ]
         for p in pieces:
             p.sees = [(self.clean[b], f * i) for i, b in enumerate(seen)] + [(q, q.place) for q in pieces]
         flows = flow(self.w, self.shape, self.made + pieces)[len(self.made) :]
         final, after = None, []
-        for p, v, (number, level, _, noise) in zip(pieces, flows, self.window, strict=True):
-            x0 = (p.latents.double() - p.t / 1000 * v.double()).float()
+        for p, v, (number, level, _, camera, noise) in zip(pieces, flows, self.window, strict=True):
+            # A conditioned model says what the answer has beside the camera's picture, any other the flow.
+            x0 = camera + v if self.shape.conditioned else (p.latents.double() - p.t / 1000 * v.double()).float()
             if level == len(self.timesteps) - 1:
                 final = x0
-                self.finish(number, x0)
+                self.finish(number, x0, camera)
             else:
                 sigma = self.timesteps[level + 1] / 1000
-                after.append((number, level + 1, (1 - sigma) * x0 + sigma * noise[level + 1], noise))
+                after.append((number, level + 1, (1 - sigma) * x0 + sigma * noise[level + 1], camera, noise))
         self.window = after
         return final
 
     def remember(self, z: Tensor) -> None:
-        self.finish(self.count, z)
+        self.finish(self.count, z, z)
         self.count += 1
 
-    def finish(self, number: int, latents: Tensor) -> None:
+    def finish(self, number: int, latents: Tensor, camera: Tensor) -> None:
         if number in self.sinks_to_be:
             self.sink, self.clean = number, {}
         before = [b for b in sorted(self.clean) if b >= number - (self.shape.longest // self.shape.block - 1)]
-        self.look(number, latents, before)
+        self.look(number, latents, camera, before)
 
-    def look(self, number: int, latents: Tensor, before: list[int]) -> None:
+    def look(self, number: int, latents: Tensor, camera: Tensor, before: list[int]) -> None:
         """The clean pass of a block that sees those before it."""
         f = self.shape.block
-        piece = Piece(latents, 0.0, self.text, f * len(before))
+        piece = Piece(latents, 0.0, self.text, camera, f * len(before))
         piece.sees = [(self.clean[b], f * i) for i, b in enumerate(before)] + [(piece, piece.place)]
         self.clean[number] = piece
         self.made.append(piece)
@@ -210,12 +216,11 @@ class Reference:
         if not recache or self.sink is None:
             return
         kept = [b for b in sorted(self.clean) if b > self.sink][-(self.shape.longest // self.shape.block - 1) :]
-        latents = {b: piece.latents for b, piece in self.clean.items()}
-        self.clean = {}
-        self.look(self.sink, latents[self.sink], [])
+        old, self.clean = self.clean, {}
+        self.look(self.sink, old[self.sink].latents, old[self.sink].camera, [])
         joined = not kept or kept[0] == self.sink + 1
         for b in kept:
-            self.look(b, latents[b], [a for a in sorted(self.clean) if a != self.sink or joined])
+            self.look(b, old[b].latents, old[b].camera, [a for a in sorted(self.clean) if a != self.sink or joined])
 
     def re_anchor(self) -> None:
         self.sinks_to_be.add(self.count)

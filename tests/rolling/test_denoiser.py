@@ -78,14 +78,16 @@ class Pair:
 def pair(
     *, seed: int = 0, heads: int = 2, width: int = 8, layers: int = 2, channels: int = 3,
     size: tuple[int, int] = (4, 4), block: int = 3, frames: int = 21,
-    steps: tuple[int, ...] = (1000, 800, 600, 400, 200),
+    steps: tuple[int, ...] = (1000, 800, 600, 400, 200), conditioned: bool = False,
 ) -> Pair:  # fmt: skip
-    weights = original_weights(seed=seed, heads=heads, width=width, layers=layers, channels=channels)
+    weights = original_weights(
+        seed=seed, heads=heads, width=width, layers=layers, channels=channels, conditioned=conditioned
+    )
     generator = torch.Generator().manual_seed(seed)
     text = torch.randn(5, 6, generator=generator)
     span, ladder = Span(block, frames), make_ladder(steps)
     ours: RollingDenoiser[int] = RollingDenoiser(toy_transformer(weights, heads), ladder, span, size, text[None])
-    plain = Reference(weights, Shape(heads, block, frames), ladder.timesteps, text)
+    plain = Reference(weights, Shape(heads, block, frames, conditioned=conditioned), ladder.timesteps, text)
     return Pair(ours, plain, generator, channels, size, span, ladder)
 
 
@@ -96,6 +98,7 @@ SIZES: list[dict[str, Any]] = [
     {"block": 2, "frames": 8, "steps": (1000, 600, 300)},
     {"block": 1, "frames": 5, "steps": (900, 400)},
     {"block": 4, "frames": 8, "steps": (700,)},
+    {"heads": 1, "width": 12, "frames": 18, "conditioned": True},
 ]
 
 
@@ -109,9 +112,10 @@ def test_text_to_video_over_three_cache_lengths(size: dict[str, Any]) -> None:
     assert p.compared == blocks
 
 
+@pytest.mark.parametrize("conditioned", [False, True])
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
-def test_camera_in_at_every_level(level: int) -> None:
-    p = pair(seed=level)
+def test_camera_in_at_every_level(level: int, conditioned: bool) -> None:
+    p = pair(seed=level, conditioned=conditioned)
     p.level = level
     for i in range(10):
         p.push(video=True)
@@ -171,9 +175,9 @@ EVENT = st.one_of(
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(events=st.lists(EVENT, min_size=5, max_size=20), seed=st.integers(0, 100))
-def test_any_order_of_events(events: list[tuple[str, Any]], seed: int) -> None:
-    p = pair(seed=seed, layers=2, size=(2, 4), block=2, frames=10, steps=(1000, 700, 300))
+@given(events=st.lists(EVENT, min_size=5, max_size=20), seed=st.integers(0, 100), conditioned=st.booleans())
+def test_any_order_of_events(events: list[tuple[str, Any]], seed: int, conditioned: bool) -> None:
+    p = pair(seed=seed, layers=2, size=(2, 4), block=2, frames=10, steps=(1000, 700, 300), conditioned=conditioned)
     for name, argument in events:
         if name == "push":
             p.push(video=argument)

@@ -189,7 +189,7 @@ def test_files_that_are_no_weights(folder: Path, tmp_path: Path, capsys: pytest.
         load_rolling(folder, tmp_path / "cut.safetensors", device="cpu")
     with pytest.raises(ModelError, match="is not there; check the path"):
         load_rolling(folder, tmp_path / "none.pt", device="cpu")
-    with pytest.raises(ModelError, match=r"is not a folder; give Wan2\.1-T2V-1\.3B in diffusers format"):
+    with pytest.raises(ModelError, match=r"is not a folder; give tiny-rolling, or Wan2\.1-T2V-1\.3B"):
         load_rolling(tmp_path / "none", device="cpu")
     assert capsys.readouterr().out == ""
 

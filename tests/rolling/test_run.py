@@ -52,7 +52,7 @@ def test_the_modes_keep_to_their_own_options(tmp_path: Path, command: Any) -> No
     source = video(tmp_path / "in.mp4", 5)
     for words, says in (
         (("--level", "2"), "--level is for --mode rolling"),
-        (("--mode", "rolling"), "needs --model FOLDER"),
+        (("--mode", "rolling", "--checkpoint", "x.pt"), "that is for Wan2.1"),
         (("--mode", "rolling", "--model", str(tmp_path / "none")), "is not a folder"),
     ):
         command("run", source, "-o", tmp_path / "out.mp4", *words).refused(says)

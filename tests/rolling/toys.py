@@ -23,9 +23,13 @@ TEXT = (4, 6)
 
 def original_weights(
     *, channels: int = 4, heads: int = 2, width: int = 8, layers: int = 2, ffn: int = 24, text: int = 6, freq: int = 16,
-    seed: int = 0,
+    seed: int = 0, conditioned: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Random weights under Wan's own names, large enough that every part of the model shows in its output."""
+    """Random weights under Wan's own names, large enough that every part of the model shows in its output.
+
+    Conditioned, it takes the camera's latents as further channels.
+    """
+    into = channels * (2 if conditioned else 1)
     generator = torch.Generator().manual_seed(seed)
     dim = heads * width
 
@@ -36,7 +40,7 @@ def original_weights(
         }
 
     w = {
-        "patch_embedding.weight": torch.randn(dim, channels, 1, 2, 2, generator=generator) / (4 * channels) ** 0.5,
+        "patch_embedding.weight": torch.randn(dim, into, 1, 2, 2, generator=generator) / (4 * into) ** 0.5,
         "patch_embedding.bias": 0.2 * torch.randn(dim, generator=generator),
         **linear("text_embedding.0", dim, text), **linear("text_embedding.2", dim, dim),
         **linear("time_embedding.0", dim, freq), **linear("time_embedding.2", dim, dim),
@@ -62,7 +66,8 @@ def config_of(w: dict[str, Tensor], heads: int) -> dict[str, Any]:
     dim, channels = w["patch_embedding.weight"].shape[:2]
     return {
         "patch_size": (1, 2, 2), "num_attention_heads": heads, "attention_head_dim": dim // heads,
-        "in_channels": channels, "out_channels": channels, "text_dim": w["text_embedding.0.weight"].shape[1],
+        "in_channels": channels, "out_channels": len(w["head.head.bias"]) // 4,
+        "text_dim": w["text_embedding.0.weight"].shape[1],
         "freq_dim": w["time_embedding.0.weight"].shape[1], "ffn_dim": w["blocks.0.ffn.0.weight"].shape[0],
         "num_layers": sum(name.endswith("self_attn.q.weight") for name in w), "cross_attn_norm": True,
         "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "rope_max_seq_len": 64,
@@ -127,8 +132,10 @@ def tokenize(text: str) -> Tensor:
     return torch.tensor([list(hashlib.sha256(text.encode()).digest()[: TEXT[0]])])
 
 
-def toy_model(vae: VideoVae | None = None, *, layers: int = 2, **facts: Any) -> RollingModel:
-    weights = original_weights(channels=CHANNELS, text=TEXT[1], heads=1, width=12, layers=layers, ffn=12)
+def toy_model(vae: VideoVae | None = None, *, layers: int = 2, conditioned: bool = False, **facts: Any) -> RollingModel:
+    weights = original_weights(
+        channels=CHANNELS, text=TEXT[1], heads=1, width=12, layers=layers, ffn=12, conditioned=conditioned
+    )
     return RollingModel(
         name="toy", key="rolling-toy", transformer=toy_transformer(weights, 1), vae=vae or toy_vae(),
         tokenize=tokenize, make_text_encoder=ToyText, text_length=TEXT[0], default_size=(64, 64), **facts,

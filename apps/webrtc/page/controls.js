@@ -22,6 +22,10 @@ const GUIDANCE = {
   self: "Self (no extra work, no negative prompt)",
   onetime: "One-time (negative at the first step)",
 };
+const MODES = {
+  stream: "Picture by picture (earliest)",
+  rolling: "Rolling window (steadiest, some pictures later)",
+};
 const USUAL_SIMILARITY = 0.95;
 /** Beyond it a number is no longer exact in a browser. */
 const MOST = Number.MAX_SAFE_INTEGER;
@@ -29,7 +33,7 @@ const MOST = Number.MAX_SAFE_INTEGER;
 /**
  * Builds the form and keeps it in step with the settings.
  *
- * @param {{schema: any, styles: {prompt: string}[]}} info
+ * @param {{schema: any, styles: {prompt: string}[], modes?: string[]}} info
  * @param {Settings} settings
  */
 export function buildControls(info, settings) {
@@ -51,6 +55,7 @@ export function buildControls(info, settings) {
       ? "A scale of 1 and below means no guidance: move it up to see an effect."
       : text("guidance_scale");
 
+  const modes = info.modes ?? [];
   place("main-fields", settings, [
     textField(
       { id: "prompt", label: "Prompt", names: ["prompt"], rows: 2, placeholder: "watercolor, at night", hint: text("prompt") },
@@ -58,6 +63,7 @@ export function buildControls(info, settings) {
     ),
     range("strength", "Strength", { step: 0.01, digits: 2, low: 0.01, high: 1 }),
     range("steps", "Steps", { step: 1, digits: 0, low: 1, high: 8 }, "More steps are finer; on a CPU each costs its time."),
+    ...(modes.length > 1 ? [modeField(modes, settings)] : []),
   ]);
   place("blend-fields", settings, [
     textField(
@@ -121,6 +127,28 @@ export function buildControls(info, settings) {
   ]);
   byId("known-prompts").replaceChildren(...info.styles.map((style) => make("option", { value: style.prompt })));
   byId("reset").addEventListener("click", () => settings.reset());
+}
+
+/**
+ * How video is made; what has no effect in a mode is not shown in it (panel.css).
+ *
+ * @param {string[]} modes that the server can run
+ * @param {Settings} settings
+ */
+function modeField(modes, settings) {
+  const show = () => (document.documentElement.dataset.mode = settings.wanted.mode);
+  settings.addEventListener("change", show);
+  show();
+  return selectField(
+    {
+      id: "mode", label: "Mode", names: ["mode"],
+      hint: "A rolling window paints some pictures together and looks at those before: nothing boils. Its model is loaded at its first use.",
+      options: modes.map((/** @type {any} */ mode) => [mode, MODES[/** @type {keyof typeof MODES} */ (mode)] ?? mode]),
+      read: (from) => from.mode,
+      write: (value) => ({ mode: value }),
+    },
+    settings,
+  );
 }
 
 /**

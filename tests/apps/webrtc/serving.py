@@ -17,11 +17,11 @@ import numpy as np
 import uvicorn
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
+from apps.run_config import RunConfig
 from apps.webrtc.app import Access, make_app
 from apps.webrtc.limits import Limits
 from apps.webrtc.server import listen
 from apps.webrtc.sessions import Sessions
-from streamdiff import StreamConfig
 from tests.toy import SIZE, toy
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def serving(
     """A server with a toy model, or with the given sessions."""
     if sessions is None:
         made = toy()
-        config = StreamConfig.make(**{**SIZE, "prompt": "a", **defaults})
+        config = RunConfig.make(**{**SIZE, "prompt": "a", **defaults})
         sessions = Sessions(made.model, made.runtime, config, limits or Limits(creations=10_000))
     running = Running(sessions, access or Access())
     try:

@@ -1,0 +1,1 @@
+"""Training of "tiny-rolling", the rolling model inside the package."""

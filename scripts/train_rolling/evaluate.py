@@ -1,0 +1,126 @@
+"""Measure the exported model on held-out clips against the picture stream, write its card, and a clip to look at."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import av
+import cv2
+import numpy as np
+import torch
+import typer
+from rich.progress import Progress
+
+from scripts.train_tiny.data import PHOTO, Pictures, write_json
+from scripts.train_tiny.measures import read_clip
+from scripts.train_tiny.renderer import Renderer
+from scripts.train_tiny.styles import STYLES
+from streamdiff import Frame
+from streamdiff.models.load import TINY, load_model
+from streamdiff.rolling import RollingStream
+
+from .card import FIGURES, write_card
+from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, load_config
+from .episodes import Latents
+from .measures import figures, mean_of
+
+LABEL = 16  # pixels above each column of the sample clip
+
+
+class RollingRenderer:
+    """Stylises clips with an exported rolling model, each from its beginning."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.stream = RollingStream.from_pretrained(folder, device="cpu", width=size, height=size)
+
+    def __call__(self, pictures: Pictures, prompt: str, **settings: Any) -> Pictures:
+        """uint8 [F, H, W, 3] -> the same, stylised."""
+        self.stream.update(prompt=prompt, **settings)
+        self.stream.reset()
+        out: list[Frame] = []
+        for i, picture in enumerate(pictures):
+            out += self.stream.push(Frame(np.ascontiguousarray(picture), index=i))
+        out += self.stream.flush()
+        return np.stack([frame.pixels for frame in out])
+
+
+def write_sample(path: Path, columns: list[tuple[str, list[Pictures]]], fps: int, zoom: int = 1) -> None:
+    """A video of columns with a label above each, and of the videos of each column one below the other."""
+    height, width = (side * zoom for side in columns[0][1][0].shape[1:3])
+    count, rows = len(columns[0][1][0]), len(columns[0][1])
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "slow"})
+        video.width, video.height, video.pix_fmt = width * len(columns), LABEL + height * rows, "yuv420p"
+        for i in range(count):
+            sheet = np.full((video.height, video.width, 3), 255, np.uint8)
+            for x, (label, videos) in enumerate(columns):
+                place = (x * width + 3, LABEL - 4)
+                cv2.putText(sheet, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+                for y, frames in enumerate(videos):
+                    top = LABEL + y * height
+                    picture = cv2.resize(frames[i], (width, height), interpolation=cv2.INTER_CUBIC)
+                    sheet[top : top + height, x * width : (x + 1) * width] = picture
+            container.mux(video.encode(av.VideoFrame.from_ndarray(sheet, format="rgb24")))
+        container.mux(video.encode(None))
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="folder with clips/, and LICENSES.tsv for the credits")] = DEFAULT_DATA,
+    model: Annotated[Path, typer.Option(help="the exported model; its card is written too")] = DEFAULT_OUT,
+    config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
+    style: Annotated[list[str] | None, typer.Option(help="only these styles; the card is not written then")] = None,
+    sample: Annotated[Path | None, typer.Option(help="where a clip to look at goes")] = None,
+    frames: Annotated[int, typer.Option(min=12, help="of each clip")] = 36,
+    level: Annotated[int, typer.Option(help="of the rolling model")] = 3,
+    strength: Annotated[float, typer.Option(help="of the picture stream")] = 0.5,
+) -> None:
+    """Measure."""
+    config = load_config(config_file)
+    size = config.model.size[0]
+    paths = [path for name in config.clips.held_out if (path := data / "clips" / name).exists()]
+    if not paths:
+        raise typer.BadParameter(f"{data / 'clips'} has none of {', '.join(config.clips.held_out)}")
+    given = {path.name: read_clip(path, size, 24, frames) for path in paths}
+    latents = Latents(load_model(config.pictures), torch.device("cpu"))
+    renderers = {"stream": Renderer(TINY, size), "rolling": RollingRenderer(model, size)}
+    chosen = {"stream": {"strength": strength}, "rolling": {"level": level}}
+    table: dict[str, Any] = {}
+    columns: list[tuple[str, list[Pictures]]] = [("input, stream, rolling", [next(iter(given.values()))] * 3)]
+    seconds = made = 0.0
+    names = style or [name for name in STYLES if name != PHOTO]
+    with Progress() as bar:
+        task = bar.add_task("styles", total=len(names))
+        for name in names:
+            rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in renderers}
+            shown: list[Pictures] = []
+            for clip in given.values():
+                target = np.stack([STYLES[name].stylise(frame) for frame in clip])
+                for kind, render in renderers.items():
+                    began = time.perf_counter()
+                    out = render(clip, name, **chosen[kind])
+                    if kind == "rolling":
+                        seconds, made = seconds + time.perf_counter() - began, made + len(out)
+                    rows[kind].append(figures(out, clip, target, latents.encode))
+                    if len(shown) < 2:
+                        shown.append(out)
+            table[name] = {kind: mean_of(found) for kind, found in rows.items()}
+            columns.append((name, [columns[0][1][0], *shown]))
+            bar.advance(task)
+            bar.console.print(f"{name}: {table[name]}")
+    mean = {kind: mean_of([row[kind] for row in table.values()]) for kind in renderers}
+    fps = made / seconds
+    print(f"mean: {mean}; {fps:.1f} pictures a second")
+    if sample is not None:
+        write_sample(sample, columns, round(config.model.fps))
+    if style is None:
+        told = {"clips": list(given), "frames": frames, "level": level, "strength": strength, "fps": round(fps, 1)}
+        machine = f"two cores of {platform.machine()}, {torch.get_num_threads()} threads"
+        write_json(model / FIGURES, {**told, "machine": machine, "mean": mean, "styles": table})
+        write_card(model, config, data)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,86 @@
+"""Write the averaged weights as a folder that ``load_rolling`` reads, in fp16, with its model card."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from scripts.train_tiny.data import write_json
+from scripts.train_tiny.export import checksums, replace_files
+from scripts.train_tiny.loop import Ema, load_checkpoint
+from streamdiff.rolling.on_pictures import FACTS
+
+from .card import TRAINING, write_card
+from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
+from .train import CHECKPOINT, build
+
+LIMIT_MB = 20.0
+
+
+def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any]:
+    """Write the folder; returns what the card says of the training."""
+    state = load_checkpoint(work / CHECKPOINT)
+    if state is None:
+        raise FileNotFoundError(f"no {CHECKPOINT} in {work}: run train first")
+    wan, _ = build(config, config.pictures)
+    ema = Ema(wan, config.train.ema)
+    ema.load_state_dict(state["ema"])
+    ema.copy_to(wan)
+    wan.to(torch.float16).save_pretrained(folder / "transformer")
+    model = config.model
+    write_json(
+        folder / FACTS,
+        {
+            "version": config.version,
+            "pictures": config.pictures,
+            "steps": list(model.steps),
+            "shift": model.shift,
+            "block": model.block,
+            "span": model.span,
+            "fps": model.fps,
+            "size": list(model.size),
+        },
+    )
+    facts: dict[str, Any] = {
+        "version": config.version,
+        "frames": int(state["frames"]),
+        "steps": int(state["step"]),
+        "minutes": round(float(state["seconds"]) / 60, 1),
+        "parameters": sum(p.numel() for p in wan.parameters()),
+    }
+    write_json(folder / TRAINING, facts)
+    write_json(folder / "checksums.json", {"version": config.version, "sha256": checksums(folder)})
+    write_card(folder, config, data)
+    return facts
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
+    data: Annotated[Path, typer.Option(help="folder of photographs and clips, for the credits")] = DEFAULT_DATA,
+    out: Annotated[Path, typer.Option(help="the model's folder")] = DEFAULT_OUT,
+    config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
+) -> None:
+    """Export the model; the folder always holds whole files, so others may load it meanwhile."""
+    config = load_config(config_file)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+    try:
+        facts = write(work, config, data, folder)
+        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+        if size > LIMIT_MB:
+            raise RuntimeError(f"the model is {size:.1f} MB, more than {LIMIT_MB} MB")
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        replace_files(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"wrote {out}: {size:.1f} MB, {facts['parameters']:,} parameters, {facts['frames']:,} frames")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,129 @@
+"""A rolling transformer on a picture model's latents: its folder, its VAE, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engines.torch_engine import TorchRuntime
+from streamdiff import Frame, ModelError, Stream
+from streamdiff.models.load import load_model
+from streamdiff.rolling import RollingStream, load_rolling
+from streamdiff.rolling.picture_vae import PictureVae
+from tests.toy import frames
+
+FACTS = {
+    "version": "toy", "pictures": "tiny", "steps": [1000, 600, 300], "shift": 1.0, "block": 2, "span": 8, "fps": 15,
+    "size": [64, 64],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy on the embedded model's latents, in the layout that the training exports."""
+    from diffusers import WanTransformer3DModel
+
+    home = tmp_path_factory.mktemp("rolling")
+    torch.manual_seed(3)
+    wan = WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=1, attention_head_dim=24, in_channels=32, out_channels=16,
+        text_dim=128, freq_dim=16, ffn_dim=32, num_layers=1,
+    )  # fmt: skip
+    torch.nn.init.normal_(wan.proj_out.weight, std=0.3)
+    wan.save_pretrained(home / "transformer")
+    (home / "rolling.json").write_text(json.dumps(FACTS))
+    return home
+
+
+def test_a_video_comes_back_in_blocks_and_every_setting_shows(folder: Path) -> None:
+    given = frames(12)
+    outs: dict[str, Any] = {}
+    base = {"prompt": "watercolor", "level": 1, "seed": 0}
+    blended = {"second_prompt": "anime", "blend": 0.5}
+    changes = {"plain": {}, "prompt": {"prompt": "anime"}, "level": {"level": 2}, "seed": {"seed": 1}, "blend": blended}
+    for name, change in changes.items():
+        with RollingStream.from_pretrained(folder, device="cpu", **{**base, **change}) as stream:
+            assert (stream.config.width, stream.config.height, stream.burst) == (64, 64, 2)
+            out = [done for frame in given for done in stream.push(frame)] + stream.flush()
+        assert [frame.index for frame in out] == [frame.index for frame in given]
+        outs[name] = np.stack([frame.pixels for frame in out]).astype(int)
+    assert all(np.abs(outs[name] - outs["plain"]).mean() > 0.02 for name in outs if name != "plain")
+
+
+def test_its_vae_is_the_picture_models(folder: Path) -> None:
+    model = load_rolling(folder, device="cpu")
+    pixels = frames(1)[0].pixels[:64, :64]
+    vae = PictureVae(load_model("tiny"), TorchRuntime(torch.device("cpu")))
+    latent = vae.encoder()(torch.from_numpy(pixels[None]))
+    assert latent.shape == (1, 16, 8, 8) and model.vae.stride == 1 == vae.encoder().wanted
+    # An untouched picture through both halves is the picture, as far as an f8 autoencoder goes.
+    back = vae.decoder()(torch.cat([latent, latent]))
+    assert back.shape == (2, 64, 64, 3) and back.dtype == torch.uint8
+    stream = Stream.from_pretrained("tiny", engine="torch", device="cpu", width=64, height=64)
+    assert torch.equal(latent, stream.engines.encoder(torch.from_numpy(pixels[None])))
+    assert torch.equal(back[:1], stream.engines.decoder(latent))
+    assert {style.prompt for style in model.styles} >= {"watercolor", "anime"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": [1000, 1000]}, "rolling.json. does not describe a rolling model: timesteps"),
+        ({"size": [64, 70]}, "two multiples of 16"),
+        ({"span": 7}, "do not make two or more blocks"),
+        ({"pictures": "none"}, "none. is not there"),
+        ({"what": 1}, "unknown setting 'what'"),
+    ],
+)
+def test_facts_that_do_not_fit(folder: Path, tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    (tmp_path / "rolling.json").write_text(json.dumps({**FACTS, **change}))
+    (tmp_path / "transformer").symlink_to(folder / "transformer")
+    with pytest.raises(ModelError, match=says) as refused:
+        load_rolling(tmp_path, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"in_channels": 16}, "in_channels is 16, wanted 32"),
+        ({"text_dim": 64}, "does not fit the picture model tiny: text_dim"),
+        ({"_class_name": "UNet2DConditionModel"}, "class is UNet2DConditionModel"),
+        ({"num_layers": 2}, "weights are missing"),
+    ],
+)
+def test_a_transformer_that_does_not_fit(folder: Path, tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    (tmp_path / "rolling.json").write_text(json.dumps(FACTS))
+    inner = tmp_path / "transformer"
+    inner.mkdir()
+    for file in (folder / "transformer").glob("*.safetensors"):
+        (inner / file.name).symlink_to(file)
+    config = json.loads((folder / "transformer" / "config.json").read_text())
+    (inner / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(ModelError, match=says):
+        load_rolling(tmp_path, device="cpu")
+
+
+def test_a_damaged_file_is_noticed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rolling.json").write_text(json.dumps(FACTS))
+    (tmp_path / "checksums.json").write_text(json.dumps({"sha256": {"rolling.json": "0" * 64}}))
+    with pytest.raises(ModelError, match="damaged"):
+        load_rolling(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "decoder"])
+def test_wans_files_are_not_for_it(folder: Path, option: str) -> None:
+    with pytest.raises(ModelError, match=f"{option} .*that is for Wan2.1"):
+        load_rolling(folder, device="cpu", **{option: "x.pt"})
+
+
+def test_a_shape_of_its_own(folder: Path) -> None:
+    with RollingStream.from_pretrained(folder, device="cpu", width=96, height=64, level=2) as stream:
+        out = [done for frame in frames(4) for done in stream.push(frame)] + stream.flush()
+    assert [frame.pixels.shape for frame in out] == [(64, 96, 3)] * 4
+    assert isinstance(out[0], Frame)
