@@ -91,4 +91,4 @@ def open_rolling(choice: RollingChoice, source: tuple[int, int]) -> RollingStrea
     default = model.default_size
     width, height = choice.settings.get("width"), choice.settings.get("height")
     size = fit_size(source, default[0] * default[1], width, height, step=MULTIPLE)
-    return RollingStream(model, RollingConfig.make(**{**choice.settings, "width": size[0], "height": size[1]}))
+    return RollingStream(model, model.config(**{**choice.settings, "width": size[0], "height": size[1]}))

@@ -56,8 +56,9 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         "pictures, and real clips, through the same stylisation filters; the window runs as it does in use, and lives",
         "with its own predictions.",
         "",
-        f"- {facts['minutes']:.0f} minutes on two cores of a server CPU, shared with other work: {facts['steps']:,} "
-        f"steps, {facts['frames']:,} predicted frames",
+        f"- first on single pictures: {facts['picture_minutes']:.0f} minutes, {facts['pictures']:,} pictures",
+        f"- then on video: {facts['minutes']:.0f} minutes, {facts['steps']:,} steps, {facts['frames']:,} frames",
+        "- on two cores of a server CPU, shared with other work",
         "",
     ]
 

@@ -77,6 +77,8 @@ class ClipsConfig(Section):
 class TrainConfig(Section):
     """Training."""
 
+    picture_minutes: float
+    picture_batch: int
     minutes: float
     streams: int
     blocks: int

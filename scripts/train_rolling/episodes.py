@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from scripts.train_tiny.data import PHOTO, Cache, Picture, Pictures
 from scripts.train_tiny.moods import MOODS, Mood
 from scripts.train_tiny.prompts import prompt_for, styleless
-from streamdiff.models.base import Model
 
 from .clips import Clips
 from .config import Config
+from .latents import Latents
 
 SCREEN = 16
 """Pixels by which crops of styles with a screen move: a token's patch."""
@@ -40,34 +40,6 @@ class Episode:
     text: Tensor
     level: int
     weight: float
-
-
-class Latents:
-    """The picture model's VAE and text encoder, frozen."""
-
-    def __init__(self, model: Model, device: torch.device) -> None:
-        self.device = device
-        self.tokenize = model.tokenize
-        self.encoder, self.text = (m().to(device) for m in (model.make_encoder, model.make_text_encoder))
-        self.decoder: nn.Module = model.make_decoder().to(device).requires_grad_(False)
-
-    @torch.no_grad()
-    def encode(self, pictures: Pictures) -> Tensor:
-        """uint8 [F, H, W, 3] to latents."""
-        latents: Tensor = self.encoder(torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device))
-        return latents.float()
-
-    @torch.no_grad()
-    def embed(self, prompt: str) -> Tensor:
-        """A prompt's embedding."""
-        embedding: Tensor = self.text(self.tokenize(prompt).to(self.device))
-        return embedding.float()
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents to pictures [F, 3, H, W], -1 .. 1, with gradients."""
-        d = self.decoder
-        pictures: Tensor = d.vae.decode(latents / d.scale + d.shift, return_dict=False)[0]
-        return pictures
 
 
 class EpisodeMaker:
@@ -105,7 +77,7 @@ class EpisodeMaker:
         if level == 0:
             camera = torch.zeros_like(camera)
         weight = self.weights[name] if styled else 1.0
-        return Episode(camera, answer, self.latents.embed(prompt), level, weight)
+        return Episode(camera, answer, self.latents.embed([prompt]), level, weight)
 
     def _camera(self, frames: Pictures) -> Pictures:
         """The frames as a camera would show them: half of the episodes with noise, which the answer is not to have."""

@@ -24,7 +24,7 @@ from streamdiff.rolling import RollingStream
 
 from .card import FIGURES, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, load_config
-from .episodes import Latents
+from .latents import Latents
 from .measures import figures, mean_of
 
 LABEL = 16  # pixels above each column of the sample clip

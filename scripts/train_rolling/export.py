@@ -13,11 +13,13 @@ import typer
 from scripts.train_tiny.data import write_json
 from scripts.train_tiny.export import checksums, replace_files
 from scripts.train_tiny.loop import Ema, load_checkpoint
+from streamdiff.models.quiet import quiet
 from streamdiff.rolling.on_pictures import FACTS
 
 from .card import TRAINING, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
-from .train import CHECKPOINT, build
+from .run import build
+from .train import CHECKPOINT
 
 LIMIT_MB = 20.0
 
@@ -27,11 +29,12 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
     state = load_checkpoint(work / CHECKPOINT)
     if state is None:
         raise FileNotFoundError(f"no {CHECKPOINT} in {work}: run train first")
-    wan, _ = build(config, config.pictures)
+    wan, _ = build(config)
     ema = Ema(wan, config.train.ema)
     ema.load_state_dict(state["ema"])
     ema.copy_to(wan)
-    wan.to(torch.float16).save_pretrained(folder / "transformer")
+    with quiet():  # fp16 is how they are kept; whoever loads them computes in float32 where it matters
+        wan.to(torch.float16).save_pretrained(folder / "transformer")
     model = config.model
     write_json(
         folder / FACTS,
@@ -51,6 +54,8 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
         "frames": int(state["frames"]),
         "steps": int(state["step"]),
         "minutes": round(float(state["seconds"]) / 60, 1),
+        "pictures": int(state["before"]["frames"]),
+        "picture_minutes": round(float(state["before"]["seconds"]) / 60, 1),
         "parameters": sum(p.numel() for p in wan.parameters()),
     }
     write_json(folder / TRAINING, facts)

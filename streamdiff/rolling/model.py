@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,6 +74,17 @@ class RollingModel:
     def latent_size(self, config: RollingConfig) -> tuple[int, int]:
         """(h, w) of a latent."""
         return config.height // self.latent_stride, config.width // self.latent_stride
+
+    def config(self, **settings: Any) -> RollingConfig:
+        """Settings, at what the model was made for where they are not given.
+
+        Raises:
+            ConfigError: unknown name or value out of bounds.
+        """
+        width, height = self.default_size
+        level = min(RollingConfig.model_fields["level"].default, len(self.ladder) - 1)
+        own = {"width": width, "height": height, **({"level": level} if level else {})}
+        return RollingConfig.make(**{**own, **settings})
 
     def check(self, config: RollingConfig) -> None:
         """Make sure that the model can run a configuration.

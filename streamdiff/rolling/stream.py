@@ -77,7 +77,7 @@ class RollingStream:
 
         Args:
             folder, checkpoint, decoder, device, precision: as ``load_rolling`` takes them.
-            settings: fields of RollingConfig; the size is the model's own where it is not given.
+            settings: fields of RollingConfig; the model's own where they are not given.
 
         Raises:
             ConfigError, ModelError, EngineError: in one line, what to do.
@@ -86,8 +86,7 @@ class RollingStream:
 
         RollingConfig.make(**settings)  # before the minutes that loading may take
         model = load_rolling(folder, checkpoint, decoder=decoder, device=device, precision=precision)
-        width, height = model.default_size
-        return cls(model, RollingConfig.make(**{"width": width, "height": height, **settings}))
+        return cls(model, model.config(**settings))
 
     @property
     def config(self) -> RollingConfig:

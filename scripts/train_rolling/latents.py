@@ -1,0 +1,48 @@
+"""The picture model's VAE and text encoder, frozen: what a rolling model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.selection import choose
+from scripts.train_tiny.data import Pictures
+from streamdiff.models.base import Model
+from streamdiff.rolling.picture_vae import PictureVae
+from streamdiff.rolling.vae import VideoEncoder
+
+
+class Latents:
+    """Pictures and words to what the transformer takes of them, and latents back to pictures."""
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self.device = device
+        self.tokenize = model.tokenize
+        # The engine is twice as fast as the module, and nothing here goes backwards through it.
+        runtime = choose("auto", str(device), "fp32" if device.type == "cpu" else None)
+        self._vae = PictureVae(model, runtime)
+        self._encoders: dict[tuple[int, ...], VideoEncoder] = {}
+        self.text = model.make_text_encoder().to(device)
+        self.decoder: nn.Module = model.make_decoder().to(device).requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(self, pictures: Pictures) -> Tensor:
+        """uint8 [F, H, W, 3] to latents."""
+        encoder = self._encoders.setdefault(pictures.shape[1:3], self._vae.encoder())
+        return encoder(torch.from_numpy(np.ascontiguousarray(pictures))).to(self.device)
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts' embeddings, [N, L, D]."""
+        ids = torch.cat([self.tokenize(prompt) for prompt in prompts])
+        embedding: Tensor = self.text(ids.to(self.device))
+        return embedding.float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to pictures [F, 3, H, W], -1 .. 1, with gradients."""
+        d = self.decoder
+        pictures: Tensor = d.vae.decode(latents / d.scale + d.shift, return_dict=False)[0]
+        return pictures

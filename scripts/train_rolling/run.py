@@ -1,0 +1,146 @@
+"""What both trainings share: a model and its optimizer going through a budget of time, resumable."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import nn
+
+from scripts.train_tiny.loop import (
+    Clock,
+    Ema,
+    FreeCores,
+    copy_matching,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+)
+from streamdiff.models.load import load_model
+from streamdiff.rolling.transformer import RollingTransformer
+
+from .config import Config, TrainConfig
+
+LOG_SECONDS, SAVE_SECONDS = 30, 180
+
+
+def build(config: Config) -> tuple[nn.Module, RollingTransformer]:
+    """The transformer in training: diffusers' module, and the package's around it. It begins with the identity."""
+    wan = config.model.build(load_model(config.pictures))
+    nn.init.zeros_(wan.proj_out.weight)
+    rolling = RollingTransformer(wan)
+    wan.requires_grad_(True)
+    return wan, rolling
+
+
+class Run:
+    """One training; iterate over it, and call ``step`` with the gradients in place.
+
+    Attributes:
+        device: where the model lies.
+        steps, frames: so far.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, checkpoint: Path, version: str, minutes: float,
+        pause_file: Path | None = None, start_from: Path | None = None,
+    ) -> None:  # fmt: skip
+        """Go on from the checkpoint, if it is there; else begin with another's averages, if one is given.
+
+        Raises:
+            typer.BadParameter: `start_from` is not there.
+        """
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.config, self.checkpoint, self.version = model.to(self.device), config, checkpoint, version
+        decayed = [p for p in model.parameters() if p.ndim > 1]
+        plain = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=config.lr, betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda")
+        )
+        self.steps, self.frames, spent = 0, 0, 0.0
+        state = load_checkpoint(checkpoint)
+        if state is not None:
+            model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self.steps, self.frames, spent = int(state["step"]), int(state["frames"]), float(state["seconds"])
+            self.before = dict(state["before"])
+        else:
+            self.before = {"steps": 0, "frames": 0, "seconds": 0.0}
+            if start_from is not None:
+                self._take_over(start_from)
+        self._ema = Ema(model, config.ema)
+        if state is not None:
+            self._ema.load_state_dict(state["ema"])
+        self._budget = minutes, spent, pause_file
+        self._loss, self._since = 0.0, (self.steps, self.frames)
+
+    def _take_over(self, path: Path) -> None:
+        earlier = load_checkpoint(path)
+        if earlier is None:
+            raise typer.BadParameter(f"no checkpoint {path}")
+        print(f"{copy_matching(earlier['ema']['average'], self.model)} parameters from {path}")
+        begun = earlier.get("before", {"steps": 0, "frames": 0, "seconds": 0.0})
+        for name, more in (("steps", earlier["step"]), ("frames", earlier["frames"]), ("seconds", earlier["seconds"])):
+            self.before[name] = begun[name] + more
+
+    def __iter__(self) -> Iterator[float]:
+        """The share of the budget that is spent, before each step; saves and tells now and then, and at the end."""
+        self.clock = Clock(*self._budget)  # what was made ready since counts for nothing
+        cores = FreeCores()
+        saved = told = time.monotonic()
+        with Progress() as bar:
+            task = bar.add_task(self.checkpoint.stem, total=1.0)
+            while self.clock.progress() < 1:
+                self.clock.wait_if_paused()
+                if self.device.type == "cpu":
+                    cores.adapt()
+                self._optimizer.zero_grad(set_to_none=True)
+                yield self.clock.progress()
+                now = time.monotonic()
+                if now - told > LOG_SECONDS:
+                    bar.update(task, completed=self.clock.progress())
+                    bar.console.print(self._line(now - told))
+                    self._loss, self._since, told = 0.0, (self.steps, self.frames), now
+                if now - saved > SAVE_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+        self._save()
+        print(f"{self.frames} frames in {self.clock.seconds() / 60:.1f} minutes of training")
+
+    def step(self, loss: float, frames: int) -> None:
+        """Move the weights along their gradients.
+
+        Args:
+            loss: to tell.
+            frames: that it was made of.
+
+        Raises:
+            RuntimeError: a gradient is not finite.
+        """
+        rate = learning_rate(self.config.lr, self.steps, self.config.warmup_steps, self.clock.progress())
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        if not math.isfinite(float(norm)):
+            raise RuntimeError(f"the gradient is not finite at step {self.steps}")
+        self._optimizer.step()
+        self._ema.update(self.model)
+        self.steps, self.frames, self._loss = self.steps + 1, self.frames + frames, self._loss + loss
+
+    def _line(self, seconds: float) -> str:
+        steps, frames = self.steps - self._since[0], self.frames - self._since[1]
+        return (
+            f"step {self.steps} loss {self._loss / max(steps, 1):.4f} frames {self.frames} {frames / seconds:.1f} "
+            f"frames/s {self.clock.seconds() / 60:.1f} min"
+        )
+
+    def _save(self) -> None:
+        states = {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        figures = {"step": self.steps, "seconds": self.clock.seconds(), "frames": self.frames, "version": self.version}
+        save_checkpoint(self.checkpoint, {**states, "ema": self._ema.state_dict(), **figures, "before": self.before})

@@ -1,0 +1,191 @@
+"""The training of the rolling model: it trains what runs, stages go on where they ended, steadiness is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from scripts.train_rolling import clips, evaluate, export, pretrain, train
+from scripts.train_rolling.card import FIGURES, write_card
+from scripts.train_rolling.config import DEFAULT_CONFIG, load_config
+from scripts.train_rolling.episodes import Episode
+from scripts.train_rolling.measures import motion, warped_error
+from scripts.train_rolling.pretrain import PictureTransformer
+from scripts.train_rolling.rollout import Rollout, TrainingDenoiser
+from scripts.train_tiny.config import load_config as load_picture_config
+from scripts.train_tiny.data import Cache, Photo
+from scripts.train_tiny.loop import load_checkpoint
+from scripts.train_tiny.measures import slow_pan
+from streamdiff import Frame
+from streamdiff.rolling import RollingStream
+from streamdiff.rolling.denoiser import RollingDenoiser
+from streamdiff.rolling.transformer import RollingTransformer
+from tests.apps.media import video
+
+SMALL = {
+    "heads = 4": "heads = 1", "head_width = 48": "head_width = 24", "layers = 6": "layers = 1", "ffn = 768": "ffn = 24",
+    "block = 3 ": "block = 2 ", "span = 18": "span = 8",
+    "steps = [1000, 800, 600, 400, 200]": "steps = [1000, 600, 300]",
+    "size = [128, 128]": "size = [64, 64]", "segments = 4": "segments = 1", "frames = 21": "frames = 8",
+    "size = [192, 160]": "size = [96, 64]", "steadiness = 2.0": "steadiness = 100.0", "streams = 5": "streams = 2",
+    "blocks = 7": "blocks = 4", "picture_batch = 24": "picture_batch = 2", "pixel_from = 0.35": "pixel_from = 0.0",
+    "sizes = [[128, 128], [128, 128], [128, 128], [160, 96], [96, 160], [176, 96]]": "sizes = [[64, 64], [96, 64]]",
+    "level_shares = [0.03, 0.12, 0.25, 0.4, 0.2]": "level_shares = [0.1, 0.4, 0.5]",
+    "level_style = [1.0, 1.0, 1.0, 1.0, 0.6]": "level_style = [1.0, 1.0, 0.6]",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = DEFAULT_CONFIG.read_text()
+    for old, new in SMALL.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def small(config_file: Path) -> tuple[Any, RollingTransformer, Any]:
+    config = load_config(config_file)
+    torch.manual_seed(0)
+    wan, rolling = pretrain.build(config)
+    torch.nn.init.normal_(wan.proj_out.weight, std=0.3)
+    return wan, rolling, config.model
+
+
+def test_a_rollout_is_the_window_that_runs_with_gradients(config_file: Path) -> None:
+    wan, rolling, model = small(config_file)
+    camera, answer = torch.randn(2, 10, 16, 8, 8)
+    text = torch.randn(1, 48, 128)
+    for level in (0, 1, 2):
+        episode = Episode(camera, answer, text, level, 1.0)
+        torch.manual_seed(level)
+        rollout, finished = Rollout(rolling, model, episode, 0), []
+        while not rollout.over:
+            wan.zero_grad()
+            predicted = rollout.step(own=1.0)
+            (predicted.clean - predicted.answer).square().mean().backward()
+            assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in wan.parameters() if p.ndim > 1)
+            finished.append(predicted.clean.detach()[:2])
+        torch.manual_seed(level)
+        plain: RollingDenoiser[None] = RollingDenoiser(rolling, model.ladder(), model.reach(), (8, 8), text)
+        wanted = [plain.push(z, torch.randn(plain.noise_shape), None, level) for z in camera.split(2)]
+        while plain.held:
+            wanted.append(plain.advance())
+        ours = finished[-5:]  # the oldest block of each of the last passes is the one that became final
+        for (final, _), mine in zip([out for out in wanted if out is not None], ours, strict=True):
+            assert (final - mine).abs().max() < 1e-5
+
+
+def test_what_goes_on_is_own_or_the_truth(config_file: Path) -> None:
+    _, rolling, model = small(config_file)
+    camera, answer = torch.randn(2, 2, 16, 8, 8)
+    denoiser = TrainingDenoiser(rolling, model, Episode(camera, answer, torch.randn(1, 48, 128), 0, 1.0))
+    for own in (0.0, 1.0):
+        denoiser.own = own
+        denoiser.let_in(camera, answer, 0)
+        (block,) = denoiser.held[:1]
+        predicted = denoiser.predicted
+        assert predicted is not None
+        gone_on = predicted.clean[-2:].detach() if own else answer
+        sigma = model.ladder().sigma(1)
+        assert torch.allclose(block.x, (1 - sigma) * gone_on + sigma * block.noise[1])
+
+
+def test_single_pictures_are_blocks_of_one_frame(config_file: Path) -> None:
+    _, rolling, _ = small(config_file)
+    noisy, camera = torch.randn(2, 3, 16, 8, 8)
+    text, times = torch.randn(3, 48, 128), torch.tensor([900, 500, 100])
+    pictures = PictureTransformer(rolling)
+    together = pictures(noisy, camera, times, text)
+    one_by_one = [pictures(noisy[i : i + 1], camera[i : i + 1], times[i : i + 1], text[i : i + 1]) for i in range(3)]
+    assert torch.allclose(together, torch.cat(one_by_one), atol=1e-5)
+    pictures.close()
+    from streamdiff.rolling.schedule import Ladder
+    from streamdiff.rolling.window import Span
+
+    window: RollingDenoiser[None] = RollingDenoiser(rolling, Ladder((900.0,)), Span(1, 4), (8, 8), text[:1])
+    noise = (noisy[0] - 0.1 * camera[0]) / 0.9
+    final = window.push(camera[:1], noise[None, None], None)
+    assert final is not None and (final[0] - together[:1]).abs().max() < 1e-5
+
+
+def picture_cache(folder: Path) -> None:
+    """train_tiny's cache, filled with pictures that cost nothing."""
+    config = load_picture_config()
+    cache = Cache(folder, config)
+    names = [f"{i}.png" for i in range(40)]
+    photos = [Photo(name, "", 0) for name in names]
+    kept = [p for p in photos if not p.held_out(config.data.held_out_percent)][:2]
+    cache.write_index(kept)
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(cache.styles):
+        array = cache.create(name)
+        array[:, 0] = np.clip(rng.integers(0, 256, (2, 32, 32, 3)).repeat(8, 1).repeat(8, 2) + 4 * i, 0, 255)
+        cache.set_done(name, [2, 0])
+        if i:
+            cache.create(f"{name}, coarse")
+            cache.set_done(f"{name}, coarse", [0, 0])
+
+
+def test_every_stage(tmp_path: Path, config_file: Path) -> None:
+    data, work, pictures, model = (tmp_path / name for name in ("data", "work", "pictures", "model"))
+    (data / "clips").mkdir(parents=True)
+    for name in ("a.mp4", "tears-of-steel.mp4"):
+        video(data / "clips" / name, 40)
+    picture_cache(pictures)
+    paths: dict[str, Any] = {"work": work, "config_file": config_file}
+
+    clips.main(data=data, **paths, processes=1)
+    kept = clips.Clips(work, load_config(config_file).clips)
+    assert len(kept) == 1 and len(kept.arrays) > 20
+    assert {array.shape for array in kept.arrays.values()} == {(1, 8, 64, 96, 3)}
+    middle = sorted(kept.steadiness.values())[14]
+    steady = clips.Clips(work, load_config(config_file).clips.model_copy(update={"steadiness": middle}))
+    assert 15 <= len(steady.arrays) - 1 < len(kept.arrays) - 1 == len(kept.steadiness)
+
+    pretrain.main(**paths, pictures=pictures, minutes=0.02)
+    first = load_checkpoint(work / pretrain.CHECKPOINT)
+    pretrain.main(**paths, pictures=pictures, minutes=0.04)
+    later = load_checkpoint(work / pretrain.CHECKPOINT)
+    assert first and later and later["step"] > first["step"] > 0
+    train.main(**paths, pictures=pictures, minutes=0.04, start_from=work / pretrain.CHECKPOINT)
+    after = load_checkpoint(work / train.CHECKPOINT)
+    assert after and after["before"] == {name: later["step" if name == "steps" else name] for name in after["before"]}
+
+    export.main(work=work, data=data, out=model, config_file=config_file)
+    with RollingStream.from_pretrained(model, device="cpu", prompt="anime", level=1) as stream:
+        out = [done for i in range(4) for done in stream.push(Frame(np.full((64, 64, 3), 90, np.uint8), index=i))]
+        assert [f.index for f in out + stream.flush()] == [0, 1, 2, 3]
+    sample = tmp_path / "sample.mp4"
+    evaluate.main(data=data, model=model, config_file=config_file, style=["anime"], sample=sample, frames=12, level=2)
+    assert sample.stat().st_size > 1000 and not (model / FIGURES).exists()
+    figures = {"flicker": 1.0, "warped": 2.0, "left": 0.5}
+    row = {"stream": figures, "rolling": figures}
+    told = {"clips": ["a.mp4"], "frames": 12, "level": 2, "strength": 0.5, "fps": 9.0, "machine": "here"}
+    (model / FIGURES).write_text(json.dumps({**told, "mean": row, "styles": {"anime": row}}))
+    write_card(model, load_config(config_file), data)
+    card = (model / "MODEL_CARD.md").read_text()
+    assert "| anime | 1.00 | 1.00 | 2.00 | 2.00 | 0.50 | 0.50 |" in card and "9.0 pictures a second" in card
+
+
+def test_steadiness_is_what_moves_with_the_picture() -> None:
+    data = pytest.importorskip("skimage.data")
+    photo = cv2.resize(data.astronaut(), (128, 128), interpolation=cv2.INTER_AREA)
+    pan = slow_pan(photo, 8, pixels=2.0)
+    came_from = motion(pan)
+    rng = np.random.default_rng(0)
+    painted = np.asarray(255 - pan, dtype=np.uint8)
+    boiling = np.clip(painted + rng.normal(0, 20, painted.shape), 0, 255).astype(np.uint8)
+    held = np.repeat(painted[:1], len(pan), axis=0)
+    steady = warped_error(painted, pan, came_from)
+    assert steady < 2.5
+    assert warped_error(boiling, pan, came_from) > 5 * steady
+    assert warped_error(held, pan, came_from) > 2 * steady  # it stands still while its input moves
