@@ -128,6 +128,10 @@ class ModalStream:
         self._keep(self._current.push(frame))
         return self._taken()
 
+    def flush(self) -> list[Frame]:
+        """Finish what is in; returns it in order."""
+        return [frame for frames in self.drain() for frame in frames]
+
     def drain(self) -> Iterator[list[Frame]]:
         """Finish what is in, step by step."""
         self._switch()

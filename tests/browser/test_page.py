@@ -191,6 +191,22 @@ def test_prompt_and_strength_change_the_running_picture(page: Any) -> None:
     until(lambda: saturation(picture(page)) < 0.8 * strong)
 
 
+def test_the_rolling_window_is_a_choice(page: Any, server: Server) -> None:
+    page.locator("#start").click()
+    live(page)
+    steps = page.locator('[data-setting="steps"]')
+    assert steps.is_visible()
+    page.locator("#mode").select_option("rolling")
+    until(lambda: server.sessions()[0]["settings"]["mode"] == "rolling")
+    assert not steps.is_visible()
+    first = picture(page)
+    until(lambda: np.abs(picture(page) - first).mean() > 1.5)
+    keep(page, "page-rolling")
+    assert page.evaluate("document.querySelector('#output').videoWidth") == SIZE
+    page.locator("#mode").select_option("stream")
+    until(lambda: server.sessions()[0]["settings"]["mode"] == "stream" and steps.is_visible())
+
+
 def test_a_lost_connection_comes_back_with_its_settings(page: Any, server: Server) -> None:
     page.locator("#prompt").fill("pencil sketch")
     page.locator("#start").click()

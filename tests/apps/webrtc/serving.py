@@ -17,11 +17,13 @@ import numpy as np
 import uvicorn
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
+from apps.modes import SharedRolling
 from apps.run_config import RunConfig
 from apps.webrtc.app import Access, make_app
 from apps.webrtc.limits import Limits
 from apps.webrtc.server import listen
 from apps.webrtc.sessions import Sessions
+from tests.rolling.toys import PictureVae, toy_model
 from tests.toy import SIZE, toy
 
 T = TypeVar("T")
@@ -76,7 +78,8 @@ def serving(
     if sessions is None:
         made = toy()
         config = RunConfig.make(**{**SIZE, "prompt": "a", **defaults})
-        sessions = Sessions(made.model, made.runtime, config, limits or Limits(creations=10_000))
+        rolling = SharedRolling(lambda: toy_model(PictureVae(), conditioned=True))
+        sessions = Sessions(made.model, made.runtime, config, limits or Limits(creations=10_000), rolling=rolling)
     running = Running(sessions, access or Access())
     try:
         yield running

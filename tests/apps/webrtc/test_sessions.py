@@ -50,6 +50,21 @@ async def test_a_camera_comes_back_with_its_own_times(server: Running) -> None:
     assert float(np.median([float(s) for s in steps])) == pytest.approx(1 / 30, abs=1e-4)
 
 
+async def test_the_mode_changes_in_the_middle(server: Running) -> None:
+    client = await Client(server.url).open(prompt="b")
+    await client.frames(5)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        assert (await http.get("/api/info")).json()["modes"] == ["stream", "rolling"]
+        address = f"{client.session['url']}/settings"
+        for mode in ("rolling", "stream"):
+            assert (await http.patch(address, json={"mode": mode})).json()["mode"] == mode
+            frames = await client.frames(12)
+            assert {(f.width, f.height) for f in frames} == {(64, 64)}
+            times = [float(f.pts * f.time_base) for f in frames]
+            assert times == sorted(times)
+    await client.close()
+
+
 async def test_settings_over_the_channel_and_over_http(server: Running) -> None:
     client = await Client(server.url).open()
     await client.frames(2)
