@@ -93,6 +93,7 @@ class TrainConfig(Section):
     prompt_dropout: float
     own_from: float
     own_full: float
+    picture_lr: float
     lr: float
     warmup_steps: int
     weight_decay: float

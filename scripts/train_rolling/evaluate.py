@@ -16,9 +16,8 @@ from rich.progress import Progress
 
 from scripts.train_tiny.data import PHOTO, Pictures, write_json
 from scripts.train_tiny.measures import read_clip
-from scripts.train_tiny.renderer import Renderer
+from scripts.train_tiny.renderer import Renderer, played
 from scripts.train_tiny.styles import STYLES
-from streamdiff import Frame
 from streamdiff.models.load import TINY, load_model
 from streamdiff.rolling import RollingStream
 
@@ -39,12 +38,7 @@ class RollingRenderer:
     def __call__(self, pictures: Pictures, prompt: str, **settings: Any) -> Pictures:
         """uint8 [F, H, W, 3] -> the same, stylised."""
         self.stream.update(prompt=prompt, **settings)
-        self.stream.reset()
-        out: list[Frame] = []
-        for i, picture in enumerate(pictures):
-            out += self.stream.push(Frame(np.ascontiguousarray(picture), index=i))
-        out += self.stream.flush()
-        return np.stack([frame.pixels for frame in out])
+        return played(self.stream, pictures)
 
 
 def write_sample(path: Path, columns: list[tuple[str, list[Pictures]]], fps: int, zoom: int = 1) -> None:

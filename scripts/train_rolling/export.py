@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,7 @@ import torch
 import typer
 
 from scripts.train_tiny.data import write_json
-from scripts.train_tiny.export import checksums, replace_files
+from scripts.train_tiny.export import checksums, placed
 from scripts.train_tiny.loop import Ema, load_checkpoint
 from streamdiff.models.quiet import quiet
 from streamdiff.rolling.on_pictures import FACTS
@@ -72,19 +70,9 @@ def main(
 ) -> None:
     """Export the model; the folder always holds whole files, so others may load it meanwhile."""
     config = load_config(config_file)
-    out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
-    try:
+    with placed(out, LIMIT_MB) as folder:
         facts = write(work, config, data, folder)
-        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
-        if size > LIMIT_MB:
-            raise RuntimeError(f"the model is {size:.1f} MB, more than {LIMIT_MB} MB")
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        replace_files(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"wrote {out}: {size:.1f} MB, {facts['parameters']:,} parameters, {facts['frames']:,} frames")
+    print(f"wrote {out}: {facts['parameters']:,} parameters, {facts['frames']:,} frames")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from streamdiff.rolling.transformer import RollingTransformer
 from .config import DEFAULT_CONFIG, DEFAULT_PICTURES, DEFAULT_WORK, load_config
 from .latents import Latents
 from .losses import distance, pixel_loss
-from .run import Run, build
+from .run import ConfigFile, Minutes, PauseFile, PictureWork, Run, StartFrom, Work, build
 
 CHECKPOINT = "pictures.pt"
 
@@ -120,21 +119,21 @@ class PictureTransformer:
 
 
 def main(
-    work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
-    pictures: Annotated[Path, typer.Option(help="work folder of train_tiny, with its cached pictures")] = (
-        DEFAULT_PICTURES
-    ),
-    config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
-    minutes: Annotated[float | None, typer.Option(help="budget of active training, instead of the config's")] = None,
-    pause_file: Annotated[Path | None, typer.Option(help="pause while this file exists")] = None,
-    start_from: Annotated[Path | None, typer.Option(help="checkpoint whose averages a new run begins with")] = None,
+    work: Work = DEFAULT_WORK,
+    pictures: PictureWork = DEFAULT_PICTURES,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    minutes: Minutes = None,
+    pause_file: PauseFile = None,
+    start_from: StartFrom = None,
 ) -> None:
     """Train; continues from the last checkpoint in the work folder."""
     config = load_config(config_file)
     c = config.train
     torch.manual_seed(config.seed)
     wan, rolling = build(config)
-    run = Run(wan, c, work / CHECKPOINT, config.version, minutes or c.picture_minutes, pause_file, start_from)
+    run = Run(
+        wan, c, work / CHECKPOINT, config.version, minutes or c.picture_minutes, c.picture_lr, pause_file, start_from
+    )
     torch.manual_seed(config.seed + run.steps)
     latents = Latents(load_model(config.pictures), run.device)
     maker = Pictures(latents, Cache(pictures, load_picture_config()), config.seed + run.steps)

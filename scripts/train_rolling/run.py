@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
@@ -25,6 +26,13 @@ from streamdiff.models.load import load_model
 from streamdiff.rolling.transformer import RollingTransformer
 
 from .config import Config, TrainConfig
+
+Work = Annotated[Path, typer.Option(help="folder for caches and checkpoints")]
+PictureWork = Annotated[Path, typer.Option("--pictures", help="work folder of train_tiny, with its cached pictures")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file")]
+Minutes = Annotated[float | None, typer.Option(help="budget of active training, instead of the config's")]
+PauseFile = Annotated[Path | None, typer.Option(help="pause while this file exists")]
+StartFrom = Annotated[Path | None, typer.Option(help="checkpoint whose averages a new run begins with")]
 
 LOG_SECONDS, SAVE_SECONDS = 30, 180
 
@@ -47,7 +55,7 @@ class Run:
     """
 
     def __init__(
-        self, model: nn.Module, config: TrainConfig, checkpoint: Path, version: str, minutes: float,
+        self, model: nn.Module, config: TrainConfig, checkpoint: Path, version: str, minutes: float, lr: float,
         pause_file: Path | None = None, start_from: Path | None = None,
     ) -> None:  # fmt: skip
         """Go on from the checkpoint, if it is there; else begin with another's averages, if one is given.
@@ -57,12 +65,11 @@ class Run:
         """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.config, self.checkpoint, self.version = model.to(self.device), config, checkpoint, version
+        self._lr = lr
         decayed = [p for p in model.parameters() if p.ndim > 1]
         plain = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(
-            groups, lr=config.lr, betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda")
-        )
+        self._optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda"))
         self.steps, self.frames, spent = 0, 0, 0.0
         state = load_checkpoint(checkpoint)
         if state is not None:
@@ -123,7 +130,7 @@ class Run:
         Raises:
             RuntimeError: a gradient is not finite.
         """
-        rate = learning_rate(self.config.lr, self.steps, self.config.warmup_steps, self.clock.progress())
+        rate = learning_rate(self._lr, self.steps, self.config.warmup_steps, self.clock.progress())
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import torch
 import typer
 
@@ -19,7 +16,7 @@ from .episodes import EpisodeMaker
 from .latents import Latents
 from .losses import pixel_loss, video_loss
 from .rollout import Rollout
-from .run import Run, build
+from .run import ConfigFile, Minutes, PauseFile, PictureWork, Run, StartFrom, Work, build
 
 CHECKPOINT = "rolling.pt"
 
@@ -30,21 +27,19 @@ def own_share(config: TrainConfig, progress: float) -> float:
 
 
 def main(
-    work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
-    pictures: Annotated[Path, typer.Option(help="work folder of train_tiny, with its cached pictures")] = (
-        DEFAULT_PICTURES
-    ),
-    config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
-    minutes: Annotated[float | None, typer.Option(help="budget of active training, instead of the config's")] = None,
-    pause_file: Annotated[Path | None, typer.Option(help="pause while this file exists")] = None,
-    start_from: Annotated[Path | None, typer.Option(help="checkpoint whose averages a new run begins with")] = None,
+    work: Work = DEFAULT_WORK,
+    pictures: PictureWork = DEFAULT_PICTURES,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    minutes: Minutes = None,
+    pause_file: PauseFile = None,
+    start_from: StartFrom = None,
 ) -> None:
     """Train; continues from the last checkpoint in the work folder."""
     config = load_config(config_file)
     c = config.train
     torch.manual_seed(config.seed)
     wan, rolling = build(config)
-    run = Run(wan, c, work / CHECKPOINT, config.version, minutes or c.minutes, pause_file, start_from)
+    run = Run(wan, c, work / CHECKPOINT, config.version, minutes or c.minutes, c.lr, pause_file, start_from)
     torch.manual_seed(config.seed + run.steps)
     latents = Latents(load_model(config.pictures), run.device)
     clips = Clips(work, config.clips)

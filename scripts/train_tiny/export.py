@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +45,28 @@ def replace_files(source: Path, target: Path) -> None:
         (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
     for path in files:
         path.replace(target / path.relative_to(source))
+
+
+@contextmanager
+def placed(out: Path, limit_mb: float) -> Iterator[Path]:
+    """A folder to write a model into; in the end its files take the place of those in `out`, where others may load
+    them meanwhile.
+
+    Raises:
+        RuntimeError: it is larger than `limit_mb`; `out` is as it was.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+    try:
+        yield folder
+        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+        if size > limit_mb:
+            raise RuntimeError(f"the model is {size:.1f} MB, more than {limit_mb} MB")
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        replace_files(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -102,12 +126,8 @@ def main(
 ) -> None:
     """Export the model; the folder always holds whole files, so others may load it meanwhile."""
     config = load_config(config_file)
-    out.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
-    try:
+    with placed(out, LIMIT_MB) as folder:
         facts = build(work, config, config_file, folder)
-        if facts["size_mb"] > LIMIT_MB:
-            raise RuntimeError(f"the model is {facts['size_mb']:.1f} MB, more than {LIMIT_MB} MB")
         write_json(work / FACTS, facts)
         write_json(folder / TRAINING, {"version": config.version, **facts})
         styles: list[dict[str, Any]] = [
@@ -117,11 +137,6 @@ def main(
         write_json(folder / "styles.json", {"version": config.version, "styles": styles, "moods": moods})
         write_json(folder / "checksums.json", {"version": config.version, "sha256": checksums(folder)})
         write_card(work, config, data, folder)
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        replace_files(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     difference = facts["vae_difference"]
     print(f"wrote {out}: {facts['size_mb']:.1f} MB, {facts['pairs']} pairs, autoencoder difference {difference:.1e}")
 

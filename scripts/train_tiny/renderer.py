@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamdiff import Frame, Stream
+from streamdiff.streaming import Streaming
 
 from .data import Picture, Pictures
 
@@ -23,9 +24,15 @@ class Renderer:
         """uint8 [N, H, W, 3] -> the same, each by itself; settings are those of StreamConfig (default: its own)."""
         given = {"prompt": prompt, **settings}
         self.stream.update(**{**dict(self.plain), **given})
-        self.stream.reset()
-        out: list[Frame] = []
-        for i, picture in enumerate(pictures):
-            out += self.stream.push(Frame(np.ascontiguousarray(picture), index=i))
-        out += self.stream.flush()
-        return np.stack([frame.pixels for frame in out])
+        return played(self.stream, pictures)
+
+
+def played(stream: Streaming[Any], pictures: Pictures | list[Picture]) -> Pictures:
+    """Pictures [N, H, W, 3] through a stream from its beginning to its end."""
+    stream.reset()
+    out: list[Frame] = []
+    for i, picture in enumerate(pictures):
+        out += stream.push(Frame(np.ascontiguousarray(picture), index=i))
+    for finished in stream.drain():
+        out += finished
+    return np.stack([frame.pixels for frame in out])
