@@ -16,7 +16,8 @@ import numpy as np
 import typer
 
 from apps.live.show import Show
-from apps.loading import Choice, open_stream
+from apps.loading import Choice, open_run
+from apps.run_config import Mode
 from apps.sinks.sink import Picture
 from apps.sinks.virtual_camera import VirtualCamera
 from apps.sources.uri import source_from
@@ -88,6 +89,7 @@ def main(
     size: Annotated[int, typer.Option(help="side of the pictures")] = 256,
     precision: Annotated[str | None, typer.Option(help="as streamdiff live takes it")] = None,
     prompt: Annotated[str, typer.Option(help="what it should look like")] = "pencil sketch",
+    mode: Annotated[Mode, typer.Option(help="as streamdiff live takes it")] = Mode.stream,
 ) -> None:
     """Run it."""
     import pyvirtualcam
@@ -95,8 +97,8 @@ def main(
     pyvirtualcam.register_backend(BACKEND, Driver)
     kept: list[tuple[float, float]] = []
     opening: Callable[[Picture], VirtualCamera] = lambda picture: Timed(picture, kept)  # noqa: E731
-    settings = {"width": size, "height": size, "prompt": prompt}
-    with open_stream(Choice(precision=precision, settings=settings)) as stream:
+    settings = {"width": size, "height": size, "prompt": prompt, "mode": mode}
+    with open_run(Choice(precision=precision, settings=settings)) as stream:
         show = Show(stream, source_from(source), [opening])
         show.start()
         show.wait(seconds)
@@ -107,7 +109,7 @@ def main(
     print(json.dumps({
         **measured(kept, parts), "seconds": seconds, "source": figures["source"]["read"],
         "delivered": sink["delivered"], "overtaken": sink["overtaken"], "lost": sink["lost"],
-        "model": figures["model"], "engine": engine, "size": size,
+        "model": figures["model"], "engine": engine, "size": size, "mode": mode.value,
     }))  # fmt: skip
 
 

@@ -271,7 +271,7 @@ class LiveStream(Generic[C]):
             if any(not done.repeated for done in finished):
                 failures = 0  # a frame that only waits for its buffer to fill tells nothing
                 with self.metrics.lock:
-                    self.metrics.model.add(elapsed)
+                    self.metrics.model.add(elapsed / self._stream.burst)
             if not self._deliver(finished):
                 return
         if self._input.aborted:

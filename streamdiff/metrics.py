@@ -89,7 +89,7 @@ class Metrics:
         skipped: outputs repeated by the similarity filter.
         failed: frames lost to an error of the model.
         latency: capture to delivery, seconds.
-        model: seconds the model worked for a push.
+        model: seconds the model worked for a frame, of those that enter together each its share.
         rate_in, rate_out: frames per second.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apps.controls.controlled import Controlled
+from apps.run_config import Mode
 
 
 def brief(show: Controlled) -> list[str]:
@@ -24,11 +25,12 @@ def settings(show: Controlled) -> str:
     look = config.prompt or "no prompt"
     if config.second_prompt and config.blend:
         look += f" with {config.blend:.0%} {config.second_prompt}"
-    plan = (
-        "timesteps " + ", ".join(map(str, config.timesteps))
-        if config.timesteps
-        else f"strength {config.strength:.3g}, {config.steps} step{'' if config.steps == 1 else 's'}"
-    )
+    if config.mode is Mode.rolling:
+        plan = f"rolling window, strength {config.strength:.3g}"
+    elif config.timesteps:
+        plan = "timesteps " + ", ".join(map(str, config.timesteps))
+    else:
+        plan = f"strength {config.strength:.3g}, {config.steps} step{'' if config.steps == 1 else 's'}"
     return f"{look}, {plan}, seed {config.seed}"
 
 

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streamdiff.config import StreamConfig
+from apps.run_config import RunConfig
 
 
 class Held:
     def __init__(self) -> None:
-        self.config = StreamConfig(prompt="b")
+        self.config = RunConfig(prompt="b")
         self.stopped = 0
         self.changes: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
-    def update(self, settings: Mapping[str, Any]) -> StreamConfig:
+    def update(self, settings: Mapping[str, Any]) -> RunConfig:
         with self._lock:
             self.config = self.config.changed(**settings)
             self.changes.append(dict(settings))
