@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from apps.run_config import RunConfig
+from apps.rolling import PRECISIONS, RollingChoice, load_choice
+from apps.run_config import Mode, RunConfig
 from apps.sizes import fit_size
 
 if TYPE_CHECKING:
@@ -79,16 +80,24 @@ def open_run(choice: Choice) -> ModalStream:
     """
     from apps.modes import ModalStream
 
-    pictures = open_stream(choice)
-    config = RunConfig.make(**{**dict(pictures.config), "mode": choice.check().mode})
+    wanted = choice.check()
+    if wanted.mode is Mode.stream:
+        pictures = open_stream(choice)
+        return ModalStream(pictures, RunConfig.make(**dict(pictures.config)), rolling_of(choice))
+    # The size is that of the output: the picture stream is made for it when it is its turn, if it ever is.
+    sides = {name: value for name, value in choice.settings.items() if name in ("width", "height")}
+    others = {name: value for name, value in choice.settings.items() if name not in sides}
+    pictures = open_stream(replace(choice, settings=others))
+    default = pictures.model.default_size
+    width, height = fit_size(default, default[0] * default[1], sides.get("width"), sides.get("height"))
+    config = RunConfig.make(**{**dict(pictures.config), "mode": wanted.mode, "width": width, "height": height})
     return ModalStream(pictures, config, rolling_of(choice))
 
 
 def rolling_of(choice: Choice) -> SharedRolling:
     """The rolling model that was chosen, loaded when it is first wanted."""
     from apps.modes import SharedRolling
-    from streamdiff.rolling import load_rolling
 
-    return SharedRolling(
-        lambda: load_rolling(choice.rolling_model, choice.checkpoint, decoder=choice.decoder, device=choice.device)
-    )
+    precision = choice.precision if choice.precision in PRECISIONS else None  # int8 is the picture model's alone
+    chosen = RollingChoice(choice.rolling_model, choice.checkpoint, choice.decoder, choice.device, precision)
+    return SharedRolling(lambda: load_choice(chosen, choice.engine))

@@ -10,13 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
+import numpy as np
+
 from apps.run_config import Mode, RunConfig
 from apps.sizes import fit_size
 from engines.base import Runtime
 from streamdiff.errors import ConfigError
-from streamdiff.frame import Frame
+from streamdiff.frame import Frame, Pixels
 from streamdiff.models.base import Model
-from streamdiff.picture import cover
+from streamdiff.picture import check_pixels, cover
 from streamdiff.rolling.config import MULTIPLE, RollingConfig
 from streamdiff.rolling.model import RollingModel
 from streamdiff.rolling.schedule import Ladder
@@ -66,7 +69,7 @@ class ModalStream:
         """Take over a stream.
 
         Args:
-            pictures: closed with this one.
+            pictures: closed with this one; of any size, it is brought to the settings when the mode is its own.
             config: settings to begin with.
             rolling: gives the rolling model when it is first wanted; None: this run has none.
 
@@ -125,7 +128,7 @@ class ModalStream:
         except BaseException:
             self._lost += 1
             raise
-        self._keep(self._current.push(frame))
+        self._keep(self._current.push(self._fitting(frame)))
         return self._taken()
 
     def flush(self) -> list[Frame]:
@@ -198,14 +201,23 @@ class ModalStream:
         if old is new:
             return
         self._active = new
-        if new.mode is Mode.rolling:
-            if old.mode is Mode.stream:
-                self._keep(self.pictures.flush())
-        elif self._rolling is not None:
+        if new.mode is Mode.rolling and old.mode is Mode.stream:
+            self._finish(self.pictures)
+        elif new.mode is Mode.stream and self._rolling is not None:
             try:
-                self._keep(self._rolling.flush())
+                self._finish(self._rolling)
             finally:
                 self._close_rolling()
+
+    def _finish(self, left: Stream | RollingStream) -> None:
+        """Finish what is in the mode that is left; after an error what was still in is lost."""
+        try:
+            for frames in left.drain():
+                self._keep(frames)
+        except BaseException:
+            self._lost += left.in_flight
+            left.reset()
+            raise
 
     def _close_rolling(self) -> None:
         if self._rolling is not None:
@@ -214,12 +226,30 @@ class ModalStream:
             self._rolling = None
 
     def _keep(self, frames: list[Frame]) -> None:
-        """Make frames ready. A rolling model has a size of its own: the output is enlarged to what is set."""
-        width, height = self._active.width, self._active.height
+        """Make frames ready. A rolling model has a size of its own: the output is stretched back to what is set."""
+        size = self._active.width, self._active.height
         for frame in frames:
-            own = self._rolling is None or frame.pixels.shape[:2] == (height, width)
-            self._ready.append(frame if own else frame.with_pixels(cover(frame.pixels, width, height)))
+            pixels = frame.pixels if self._rolling is None else _stretched(frame.pixels, size)
+            self._ready.append(frame if pixels is frame.pixels else frame.with_pixels(pixels))
+
+    def _fitting(self, frame: Frame) -> Frame:
+        """The frame as the present mode takes it. The rolling model's size has not quite the aspect that is set, and it
+        would cut; stretched there and back, all of the picture is seen."""
+        if self._wanted.mode is Mode.stream or self._rolling is None:
+            return frame
+        check_pixels(frame.pixels)
+        shape = self._rolling.config
+        pixels = cover(frame.pixels, self._wanted.width, self._wanted.height)
+        return frame.with_pixels(_stretched(pixels, (shape.width, shape.height)))
 
     def _taken(self) -> list[Frame]:
         ready, self._ready = self._ready, []
         return ready
+
+
+def _stretched(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Pixels at a width and height, whatever that does to their aspect."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), np.uint8)

@@ -7,17 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.run_config import RunConfig
 from apps.sizes import fit_size
 from apps.toml import plain_names, read_toml
 from streamdiff.errors import ConfigError
 from streamdiff.rolling.config import MULTIPLE, RollingConfig
 
 if TYPE_CHECKING:
+    from streamdiff.rolling.model import RollingModel
     from streamdiff.rolling.stream import RollingStream
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-CHOICES = ("model", "checkpoint", "decoder", "device", "precision")
-"""What a configuration file may say beside the fields of RollingConfig."""
+CHOICES = ("rolling_model", "checkpoint", "decoder", "device", "precision")
+"""What may be chosen beside the fields of RollingConfig."""
+
+PICTURE_CHOICES = ("model", "vae", "engine", "lora")
+"""What the picture mode may choose beside."""
+
+VAE_ENGINES = ("openvino", "cuda", "torch")
+"""Engines that build a VAE by themselves, for any size, when it is wanted."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,9 @@ def choose_rolling(config: Path | None = None, **given: Any) -> RollingChoice:
         ConfigError: in one line, what is wrong, an option of the other mode among them.
     """
     said: dict[str, Any] = plain_names(read_toml(config)) if config is not None else {}
-    said.pop("mode", None)  # it has been heard
-    if "rolling_model" in said:
-        said["model"] = said.pop("rolling_model")
+    # The file may be that of a live run, which has both modes.
+    others = {*RunConfig.model_fields, *PICTURE_CHOICES} - {*RollingConfig.model_fields, *CHOICES}
+    said = {name: value for name, value in said.items() if name not in others}
     said |= {name: value for name, value in given.items() if value not in (None, [])}
     named = {name: said.pop(name) for name in CHOICES if name in said}
     foreign = sorted(set(said) - set(RollingConfig.model_fields))
@@ -63,7 +71,33 @@ def choose_rolling(config: Path | None = None, **given: Any) -> RollingChoice:
     if named.get("precision", "fp32") not in PRECISIONS:
         raise ConfigError(f"precision = {named['precision']!r}: the rolling mode has {', '.join(PRECISIONS)}")
     RollingConfig.make(**said)
-    return RollingChoice(**named, settings=said)
+    model = named.pop("rolling_model", RollingChoice.model)
+    return RollingChoice(model, **named, settings=said)
+
+
+def load_choice(choice: RollingChoice, engine: str = "auto") -> RollingModel:
+    """Load the model.
+
+    Args:
+        choice: what the user chose.
+        engine: what runs the VAE of a model on pictures, where it can.
+
+    Raises:
+        ModelError, EngineError: in one line, what to do.
+    """
+    import torch
+
+    from streamdiff.rolling import load_rolling
+
+    dtypes = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+    return load_rolling(
+        choice.model,
+        choice.checkpoint,
+        decoder=choice.decoder,
+        device=choice.device,
+        precision=None if choice.precision is None else dtypes[choice.precision],
+        engine=engine if engine in VAE_ENGINES else "auto",
+    )
 
 
 def open_rolling(choice: RollingChoice, source: tuple[int, int]) -> RollingStream:
@@ -76,18 +110,9 @@ def open_rolling(choice: RollingChoice, source: tuple[int, int]) -> RollingStrea
     Raises:
         ConfigError, ModelError, EngineError: in one line, what to do.
     """
-    import torch
+    from streamdiff.rolling import RollingStream
 
-    from streamdiff.rolling import RollingStream, load_rolling
-
-    dtypes = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
-    model = load_rolling(
-        choice.model,
-        choice.checkpoint,
-        decoder=choice.decoder,
-        device=choice.device,
-        precision=None if choice.precision is None else dtypes[choice.precision],
-    )
+    model = load_choice(choice)
     default = model.default_size
     width, height = choice.settings.get("width"), choice.settings.get("height")
     size = fit_size(source, default[0] * default[1], width, height, step=MULTIPLE)

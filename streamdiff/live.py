@@ -256,6 +256,7 @@ class LiveStream(Generic[C]):
             frame, made = taken
             lost = self._stream.lost
             try:
+                burst = self._stream.burst
                 self._apply_updates(made)
                 started = time.monotonic()
                 finished = self._stream.push(frame)
@@ -272,7 +273,7 @@ class LiveStream(Generic[C]):
                 failures = 0  # a frame that only waits for its buffer to fill tells nothing
                 with self.metrics.lock:
                     self.metrics.model.add(elapsed / self._stream.burst)
-            if not self._deliver(finished):
+            if not self._deliver(finished, burst=max(burst, self._stream.burst)):
                 return
         if self._input.aborted:
             return
@@ -290,28 +291,37 @@ class LiveStream(Generic[C]):
                 self._applied += 1
         if not settings or self._input.aborted:
             return
-        size = {name: settings.pop(name) for name in ("width", "height") if name in settings}
-        for part in filter(None, (settings, size)):  # a size that cannot be built takes nothing else with it
-            try:
-                self._stream.update(**part)
-            except Exception as error:
-                # What validates may still not be buildable here; the stream goes on as it was, and says so.
-                text = f"settings {', '.join(part)} were not applied: {error}"
-                log.error("%s", text)
-                with self._updates_lock:
-                    self._config = self._stream.config
-                    for later in self._updates:
-                        self._config = self._config.changed(**later)
-                if self.on_refused is not None:
-                    self.on_refused(text)
+        try:
+            self._stream.update(**settings)
+        except Exception as error:
+            size = {name: settings.pop(name) for name in ("width", "height") if name in settings}
+            if not (size and settings):
+                self._refuse({**settings, **size}, error)
+            else:
+                for part in (settings, size):  # a size that cannot be built takes nothing else with it
+                    try:
+                        self._stream.update(**part)
+                    except Exception as refused:
+                        self._refuse(part, refused)
         self._fit_input()
+
+    def _refuse(self, settings: dict[str, Any], error: Exception) -> None:
+        """What validates may still not be buildable here; the stream goes on as it was, and says so."""
+        text = f"settings {', '.join(settings)} were not applied: {error}"
+        log.error("%s", text)
+        with self._updates_lock:
+            self._config = self._stream.config
+            for later in self._updates:
+                self._config = self._config.changed(**later)
+        if self.on_refused is not None:
+            self.on_refused(text)
 
     def _fit_input(self) -> None:
         """Let one burst wait while the model is busy with the one before: its frames then follow closely in time."""
         if self._policy is Policy.live and self._capacity is None:
             self._input.capacity = self._stream.burst
 
-    def _deliver(self, frames: list[Frame], *, last: bool = False) -> bool:
+    def _deliver(self, frames: list[Frame], *, burst: int = 1, last: bool = False) -> bool:
         """Hand frames to the consumer; False when nobody takes them any more."""
         with self.metrics.lock:
             self.metrics.skipped += sum(frame.repeated for frame in frames)
@@ -319,7 +329,7 @@ class LiveStream(Generic[C]):
             return all(self._output.put_blocking((frame, -math.inf)) for frame in frames)
         now = time.monotonic()
         spacing = 0.0
-        if len(frames) > 1 and self._stream.burst > 1:
+        if len(frames) > 1 and burst > 1:
             # Shown all at once, only the last of them would be seen.
             # The shorter of the last two spacings: after a pause the next burst comes sooner than this one did.
             after = now - self._burst_at

@@ -62,6 +62,7 @@ def run(
     precision: options.Precision = None,
     config: options.ConfigFile = None,
     mode: options.Mode = None,
+    rolling_model: options.RollingModel = None,
     checkpoint: options.Checkpoint = None,
     decoder: options.Decoder = None,
     level: options.Level = None,
@@ -80,7 +81,7 @@ def run(
         "reuse_every": reuse_every, "model": model, "vae": vae, "lora": lora, "engine": engine, "device": device,
         "precision": precision,
     }  # fmt: skip
-    rolling = {"level": level, "checkpoint": checkpoint, "decoder": decoder}
+    rolling = {"level": level, "rolling_model": rolling_model, "checkpoint": checkpoint, "decoder": decoder}
     if options.mode_of(config, mode) is options.VideoMode.rolling:
         from apps.rolling import choose_rolling
 
@@ -88,7 +89,7 @@ def run(
         return
     foreign = [name for name, value in rolling.items() if value is not None]
     if foreign:
-        raise ConfigError(f"--{foreign[0]} is for --mode rolling")
+        raise ConfigError(f"--{foreign[0].replace('_', '-')} is for --mode rolling")
     stylise_file(source, output, options.choose(config, **given), replace=not no_overwrite, timeline=timeline)
 
 
@@ -103,7 +104,10 @@ def stylise_file(
     from apps.controls.timeline import Player, Timeline
 
     # What costs nothing to check comes before the seconds that a model takes to load.
-    player = Player(Timeline.read(timeline)) if timeline is not None else None
+    read = None if timeline is None else Timeline.read(timeline)
+    if read is not None and any("mode" in point.settings for point in read.points):
+        raise ConfigError(f"{timeline}: mode: a file is made in one mode, that of --mode")
+    player = None if read is None else Player(read)
 
     def on_input(frame: Frame, live: LiveStream[StreamConfig]) -> None:
         changes = player.changes(frame.pts or 0.0) if player is not None else {}

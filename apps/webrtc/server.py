@@ -15,8 +15,7 @@ from aiortc import RTCIceServer
 
 from apps.addresses import LOOPBACK, is_loopback
 from apps.certificate import certificate_files, local_addresses
-from apps.loading import Choice, open_stream, rolling_of
-from apps.run_config import Mode, RunConfig
+from apps.loading import Choice, open_run, rolling_of
 from apps.webrtc.app import Access, make_app
 from apps.webrtc.guard import fit_for_token
 from apps.webrtc.limits import Limits
@@ -108,12 +107,10 @@ def serve(choice: Choice, serving: Serving, ready: Callable[[str], Any] = lambda
     with listening:
         token = serving.token or (None if serving.loopback else secrets.token_urlsafe(16))
         files = _certificate() if serving.https else None
-        stream = open_stream(choice)
-        with stream:
-            defaults = RunConfig.make(**{**dict(stream.config), "mode": choice.check().mode})
-            rolling = rolling_of(choice)
-            if defaults.mode is Mode.rolling:
-                rolling()  # what is wrong with it is said now
+        rolling = rolling_of(choice)
+        rolling()  # what is wrong with it the operator hears now, and no visitor later
+        with open_run(choice) as stream:
+            defaults = stream.config
             if not defaults.prompt and len(stream.model.styles) > 1:
                 # The first style is the photograph itself: a visitor who only presses start should see more than that.
                 defaults = defaults.changed(prompt=stream.model.styles[1].prompt)

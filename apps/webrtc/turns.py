@@ -6,7 +6,7 @@ import threading
 from collections import deque
 
 from apps.modes import ModalStream, SharedRolling
-from apps.run_config import RunConfig
+from apps.run_config import Mode, RunConfig
 from engines.base import Runtime
 from streamdiff import Frame, Stream, StreamConfig
 from streamdiff.models.base import Model
@@ -49,7 +49,10 @@ class TurnTakingStream(ModalStream):
     def __init__(
         self, turns: Turns, model: Model, runtime: Runtime, config: RunConfig, rolling: SharedRolling | None = None
     ) -> None:
-        super().__init__(Stream(model, runtime, StreamConfig.make(**config.of_pictures)), config, rolling)
+        settings = config.of_pictures
+        if config.mode is Mode.rolling:  # the size is then the output's alone
+            settings["width"], settings["height"] = model.default_size
+        super().__init__(Stream(model, runtime, StreamConfig.make(**settings)), config, rolling)
         self.turns = turns
 
     def push(self, frame: Frame) -> list[Frame]:

@@ -13,6 +13,7 @@ from .config import Config
 
 TRAINING = "training.json"
 FIGURES = "figures.json"
+STAGES = {"pictures": "single pictures", "rolling": "video"}
 
 
 def clips(data: Path) -> list[tuple[str, str, str]]:
@@ -56,8 +57,11 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         "pictures, and real clips, through the same stylisation filters; the window runs as it does in use, and lives",
         "with its own predictions.",
         "",
-        f"- first on single pictures: {facts['picture_minutes']:.0f} minutes, {facts['pictures']:,} pictures",
-        f"- then on video: {facts['minutes']:.0f} minutes, {facts['steps']:,} steps, {facts['frames']:,} frames",
+        *(
+            f"- {STAGES[one['stage']]}: {one['seconds'] / 60:.0f} minutes, {one['steps']:,} steps, {one['frames']:,} "
+            "predicted pictures"
+            for one in facts["trainings"]
+        ),
         "- on two cores of a server CPU, shared with other work",
         "",
     ]

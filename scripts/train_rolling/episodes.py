@@ -72,8 +72,9 @@ class EpisodeMaker:
         camera = self.latents.encode(self._camera(given))
         answer = self.latents.encode(wanted)
         share = config.level_style[level] if styled else 1.0
+        if share < 1:
+            answer = torch.lerp(self.latents.encode(given), answer, share)
         prompt = prompt_for(self.cache.styles[name], mood, self.random) if styled else styleless(self.random)
-        answer = torch.lerp(camera, answer, share)
         if level == 0:
             camera = torch.zeros_like(camera)
         weight = self.weights[name] if styled else 1.0

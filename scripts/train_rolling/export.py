@@ -16,7 +16,7 @@ from streamdiff.rolling.on_pictures import FACTS
 
 from .card import TRAINING, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
-from .run import build
+from .run import build, entry
 from .train import CHECKPOINT
 
 LIMIT_MB = 20.0
@@ -49,11 +49,7 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
     )
     facts: dict[str, Any] = {
         "version": config.version,
-        "frames": int(state["frames"]),
-        "steps": int(state["step"]),
-        "minutes": round(float(state["seconds"]) / 60, 1),
-        "pictures": int(state["before"]["frames"]),
-        "picture_minutes": round(float(state["before"]["seconds"]) / 60, 1),
+        "trainings": [*state["history"], entry(state)],
         "parameters": sum(p.numel() for p in wan.parameters()),
     }
     write_json(folder / TRAINING, facts)
@@ -72,7 +68,7 @@ def main(
     config = load_config(config_file)
     with placed(out, LIMIT_MB) as folder:
         facts = write(work, config, data, folder)
-    print(f"wrote {out}: {facts['parameters']:,} parameters, {facts['frames']:,} frames")
+    print(f"wrote {out}: {facts['parameters']:,} parameters")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -46,12 +46,18 @@ def build(config: Config) -> tuple[nn.Module, RollingTransformer]:
     return wan, rolling
 
 
+def entry(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A training as a line of another's history."""
+    return {"steps": checkpoint["step"], **{name: checkpoint[name] for name in ("stage", "frames", "seconds")}}
+
+
 class Run:
     """One training; iterate over it, and call ``step`` with the gradients in place.
 
     Attributes:
         device: where the model lies.
         steps, frames: so far.
+        history: what was trained before, one entry for each training: stage, steps, frames, seconds.
     """
 
     def __init__(
@@ -76,25 +82,22 @@ class Run:
             model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self.steps, self.frames, spent = int(state["step"]), int(state["frames"]), float(state["seconds"])
-            self.before = dict(state["before"])
+            self.history = list(state["history"])
         else:
-            self.before = {"steps": 0, "frames": 0, "seconds": 0.0}
-            if start_from is not None:
-                self._take_over(start_from)
+            self.history = [] if start_from is None else self._take_over(start_from)
         self._ema = Ema(model, config.ema)
         if state is not None:
             self._ema.load_state_dict(state["ema"])
         self._budget = minutes, spent, pause_file
         self._loss, self._since = 0.0, (self.steps, self.frames)
 
-    def _take_over(self, path: Path) -> None:
+    def _take_over(self, path: Path) -> list[dict[str, Any]]:
+        """Begin with another training's averages; returns its history, itself included."""
         earlier = load_checkpoint(path)
         if earlier is None:
             raise typer.BadParameter(f"no checkpoint {path}")
         print(f"{copy_matching(earlier['ema']['average'], self.model)} parameters from {path}")
-        begun = earlier.get("before", {"steps": 0, "frames": 0, "seconds": 0.0})
-        for name, more in (("steps", earlier["step"]), ("frames", earlier["frames"]), ("seconds", earlier["seconds"])):
-            self.before[name] = begun[name] + more
+        return [*earlier["history"], entry(earlier)]
 
     def __iter__(self) -> Iterator[float]:
         """The share of the budget that is spent, before each step; saves and tells now and then, and at the end."""
@@ -150,4 +153,5 @@ class Run:
     def _save(self) -> None:
         states = {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
         figures = {"step": self.steps, "seconds": self.clock.seconds(), "frames": self.frames, "version": self.version}
-        save_checkpoint(self.checkpoint, {**states, "ema": self._ema.state_dict(), **figures, "before": self.before})
+        figures["stage"] = self.checkpoint.stem
+        save_checkpoint(self.checkpoint, {**states, "ema": self._ema.state_dict(), **figures, "history": self.history})

@@ -112,4 +112,5 @@ def check_digests(folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         damaged = [listing.name]
     if damaged:
-        raise ModelError(f"the embedded model is damaged ({', '.join(damaged)}); install streamdiff again")
+        names = ", ".join(damaged)
+        raise ModelError(f"the model {folder.name} is damaged ({names}); install streamdiff, or copy the folder, again")

@@ -96,7 +96,8 @@ class RollingDenoiser(Staircase[Block[T]]):
         )
         # The last row is that of a clean block.
         self._time = transformer.embed_time([*ladder.timesteps, 0.0])
-        self._sigmas = torch.tensor([ladder.sigma(i) for i in range(len(ladder))], dtype=torch.float64, device=device)
+        exact = torch.float32 if device.type == "mps" else torch.float64  # it has nothing more exact
+        self._sigmas = torch.tensor([ladder.sigma(i) for i in range(len(ladder))], dtype=exact, device=device)
         self._cos, self._sin = transformer.rotations(span.frames, height, width)
         self._text = transformer.embed_text(text)
         self._next = 0

@@ -39,6 +39,7 @@ def load_rolling(
     decoder: str | Path | None = None,
     device: str | None = None,
     precision: torch.dtype | None = None,
+    engine: str = "auto",
 ) -> RollingModel:
     """Load a rolling model.
 
@@ -50,6 +51,7 @@ def load_rolling(
         decoder: a tiny video VAE in TAEHV's layout, for decoding in place of the VAE's own decoder.
         device: torch's name of a device; None takes the best there is.
         precision: of weights, keys and values; bfloat16 on a GPU and float32 on a CPU where it is not given.
+        engine: what runs the VAE of a model with ``rolling.json``, as ``Stream.from_pretrained`` takes it.
 
     Raises:
         ModelError: in one line, what is missing or does not fit.
@@ -62,7 +64,7 @@ def load_rolling(
                 raise ModelError(f"{option} {shown(given)}: that is for Wan2.1; {shown(folder)} has weights of its own")
         if not is_on_pictures(home):
             raise ModelError("tiny-rolling is missing from this installation; install streamdiff again")
-        return load_on_pictures(home, str(folder), device=device, precision=precision)
+        return load_on_pictures(home, str(folder), device=device, precision=precision, engine=engine)
     runtime = choose("torch", device)
     dtype = precision or (torch.float32 if runtime.device.type == "cpu" else torch.bfloat16)
     if not home.is_dir():

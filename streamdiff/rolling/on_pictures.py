@@ -58,7 +58,12 @@ def is_on_pictures(folder: Path) -> bool:
 
 
 def load_on_pictures(
-    folder: Path, name: str, *, device: str | None = None, precision: torch.dtype | None = None
+    folder: Path,
+    name: str,
+    *,
+    device: str | None = None,
+    precision: torch.dtype | None = None,
+    engine: str = "auto",
 ) -> RollingModel:
     """Load one.
 
@@ -67,7 +72,8 @@ def load_on_pictures(
         name: as the user named it.
         device: torch's name of a device; None takes the best there is.
         precision: of the transformer's weights, keys and values; bfloat16 on a GPU and float32 on a CPU where it is
-            not given. The VAE runs on the engine that is the best there.
+            not given.
+        engine: what runs the VAE; "auto" is the best there is.
 
     Raises:
         ModelError: in one line, what is missing, damaged or does not fit.
@@ -85,7 +91,7 @@ def load_on_pictures(
         name=name,
         key=pictures.key,
         transformer=transformer,
-        vae=PictureVae(pictures, choose("auto", device)),
+        vae=PictureVae(pictures, choose(engine, device)),
         tokenize=pictures.tokenize,
         make_text_encoder=pictures.make_text_encoder,
         text_length=pictures.text_length,

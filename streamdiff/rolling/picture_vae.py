@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+
 import torch
 from torch import Tensor
 
@@ -10,11 +13,16 @@ from engines.pool import shared_engine
 from streamdiff.models.base import Model
 from streamdiff.rolling.vae import VideoDecoder, VideoEncoder
 
+KEPT = 4
+"""Sizes whose engines are kept while nobody uses them: changing back to one costs nothing."""
+
 
 class PictureVae:
     """A ``VideoVae`` in which every picture is a latent frame of its own; nothing is remembered between them.
 
     Attributes:
+        model: whose VAE it is.
+        runtime: what runs it.
         channels: C.
         stride: 1.
     """
@@ -22,7 +30,7 @@ class PictureVae:
     stride = 1
 
     def __init__(self, model: Model, runtime: Runtime) -> None:
-        """A VAE whose engines are made when a size is first used.
+        """A VAE whose engines are made for a size when it is first used, or ``ready``.
 
         Args:
             model: whose VAE it is.
@@ -31,6 +39,33 @@ class PictureVae:
         self.model = model
         self.runtime = runtime
         self.channels = model.latent_channels
+        self._engines: OrderedDict[tuple[int, int], tuple[Engine, Engine]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def engines(self, width: int, height: int) -> tuple[Engine, Engine]:
+        """Encoder and decoder for pictures of a size.
+
+        Raises:
+            EngineError: they cannot be built here.
+        """
+        size = width, height
+        with self._lock:
+            if size not in self._engines:
+                networks = self.model.encoder(*size), self.model.decoder(*size)
+                encoder, decoder = (shared_engine(self.runtime, network) for network in networks)
+                self._engines[size] = encoder, decoder
+            self._engines.move_to_end(size)
+            if len(self._engines) > KEPT:
+                self._engines.popitem(last=False)
+            return self._engines[size]
+
+    def ready(self, width: int, height: int) -> None:
+        """Build a size's engines.
+
+        Raises:
+            EngineError: they cannot be built here.
+        """
+        self.engines(width, height)
 
     def encoder(self) -> VideoEncoder:
         """An encoder at the beginning of a video."""
@@ -46,25 +81,20 @@ class _PictureEncoder:
 
     def __init__(self, vae: PictureVae) -> None:
         self._vae = vae
-        self._engine: Engine | None = None
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        if self._engine is None:
-            height, width = pictures.shape[1:3]
-            self._engine = shared_engine(self._vae.runtime, self._vae.model.encoder(width, height))
-        return self._engine(pictures.to(self._vae.runtime.device)).float()
+        height, width = pictures.shape[1:3]
+        encode, _ = self._vae.engines(width, height)
+        return encode(pictures.to(self._vae.runtime.device)).float()
 
 
 class _PictureDecoder:
     def __init__(self, vae: PictureVae) -> None:
         self._vae = vae
-        self._engine: Engine | None = None
 
     def __call__(self, latents: Tensor) -> Tensor:
-        if self._engine is None:
-            model = self._vae.model
-            height, width = (side * model.latent_stride for side in latents.shape[-2:])
-            self._engine = shared_engine(self._vae.runtime, model.decoder(width, height))
+        stride = self._vae.model.latent_stride
+        height, width = (side * stride for side in latents.shape[-2:])
+        _, decode = self._vae.engines(width, height)
         # One at a time: the memory that three of them take is the caches'.
-        frames = latents.to(self._vae.runtime.device, torch.float32).split(1)
-        return torch.cat([self._engine(frame) for frame in frames])
+        return torch.cat([decode(frame) for frame in latents.to(self._vae.runtime.device, torch.float32).split(1)])

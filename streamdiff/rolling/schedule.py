@@ -64,14 +64,15 @@ def add_noise(sigma: float, clean: Tensor, noise: Tensor) -> Tensor:
 
 
 def predict_clean(sigma: Tensor, x: Tensor, flow: Tensor) -> Tensor:
-    """x_0 = x_t - sigma flow, computed in float64.
+    """x_0 = x_t - sigma flow, computed as exactly as sigma is given.
 
     Args:
-        sigma: float64, one for each frame, [F].
+        sigma: float64 where the device has it, one for each frame, [F].
         x: [F, C, h, w] float32.
         flow: the model's prediction, of x's shape.
 
     Returns:
         float32 of x's shape.
     """
-    return (x.double() - sigma[:, None, None, None] * flow.double()).float()
+    exact = sigma.dtype
+    return (x.to(exact) - sigma[:, None, None, None] * flow.to(exact)).float()

@@ -235,6 +235,7 @@ class RollingStream:
     def _prepare(self, config: RollingConfig) -> _Setting:
         assert self._prompts is not None
         self.model.check(config)
+        self.model.vae.ready(config.width, config.height)
         return _Setting(config, self._prompts.blend(config.prompt, config.second_prompt, config.blend))
 
     def _start(self) -> None:
@@ -251,6 +252,7 @@ class RollingStream:
                 model.transformer, model.ladder, model.span, size, setting.text
             )
             self._size = size
+        self._shown_text = setting.text
         self._intake = Intake(model.vae, model.span.block)
         self._outlet = Outlet(model.vae, model.fps)
         self._generator = torch.Generator().manual_seed(setting.config.seed)
@@ -282,8 +284,6 @@ class RollingStream:
         self._active = new
         if old.config.seed != new.config.seed:
             self._generator.manual_seed(new.config.seed)
-        if old.text is not new.text and not torch.equal(old.text, new.text):
-            self._denoiser.set_text(new.text, recache=new.config.recache)
 
     def _gather(self, frame: Frame, *, counts: bool = True) -> None:
         """Take a camera's frame; the one that completes a block lets it in."""
@@ -307,6 +307,12 @@ class RollingStream:
             while self._denoiser.held and level != self._level:
                 self._advance()
             self._level = level
+            # Here and not when it was asked for: a blend may move with every picture, and the history is shown to the
+            # new prompt by a pass of each of its blocks.
+            setting = self._active
+            if setting.text is not self._shown_text and not torch.equal(setting.text, self._shown_text):
+                self._denoiser.set_text(setting.text, recache=setting.config.recache)
+            self._shown_text = setting.text
             noise = torch.randn(self._denoiser.noise_shape, generator=self._generator).to(latents.device)
             finished = self._denoiser.push(latents, noise, load, level)
         except BaseException:

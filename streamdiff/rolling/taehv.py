@@ -86,6 +86,10 @@ class TinyDecoding:
         self.channels = vae.channels
         self.stride = vae.stride
 
+    def ready(self, width: int, height: int) -> None:
+        """As the VAE."""
+        self._vae.ready(width, height)
+
     def encoder(self) -> VideoEncoder:
         """The VAE's own."""
         return self._vae.encoder()

@@ -64,6 +64,14 @@ class VideoVae(Protocol):
         """Pictures in a latent frame after the first."""
         ...
 
+    def ready(self, width: int, height: int) -> None:
+        """Build what a size of picture needs, which may take seconds; without it that happens at the first picture.
+
+        Raises:
+            EngineError: it cannot be built here.
+        """
+        ...
+
     def encoder(self) -> VideoEncoder:
         """An encoder at the beginning of a video."""
         ...
@@ -92,6 +100,9 @@ class WanVae:
         shape = (1, self.channels, 1, 1, 1)
         self.mean = torch.tensor(vae.config.latents_mean, device=self.device).view(shape)
         self.std = torch.tensor(vae.config.latents_std, device=self.device).view(shape)
+
+    def ready(self, width: int, height: int) -> None:
+        """Nothing: it takes any size."""
 
     def encoder(self) -> VideoEncoder:
         """An encoder at the beginning of a video."""

@@ -11,7 +11,7 @@ import pytest
 
 from apps.modes import ModalStream, SharedRolling, level_of
 from apps.run_config import Mode, RunConfig
-from streamdiff import ConfigError, Frame, LiveStream, ModelError
+from streamdiff import ConfigError, Frame, LiveStream, ModelError, Stream
 from streamdiff.rolling import RollingModel
 from streamdiff.rolling.schedule import make_ladder
 from streamdiff.rolling.transformer import RollingTransformer
@@ -21,6 +21,14 @@ from tests.toy import SIZE, frames, toy
 
 def rolling_model(**facts: Any) -> RollingModel:
     return toy_model(PictureVae(), conditioned=True, ladder=make_ladder(shift=1.0), **facts)
+
+
+def identity() -> RollingModel:
+    """A rolling model that gives the camera's picture back."""
+    model = rolling_model()
+    model.transformer.wan.proj_out.weight.zero_()
+    model.transformer.wan.proj_out.bias.zero_()
+    return model
 
 
 def modal(load: Any = rolling_model, **settings: Any) -> ModalStream:
@@ -84,6 +92,55 @@ def test_settings_reach_the_rolling_stream_and_the_size_is_the_outputs() -> None
             stream.reset()
             assert np.abs(np.stack([f.pixels for f in run(stream, given)]) - [f.pixels for f in plain]).mean() > 0.1
             plain = run(stream, given)
+
+
+@pytest.mark.parametrize("size", [(128, 72), (64, 64), (512, 64), (80, 256)])
+def test_all_of_the_picture_is_seen_at_any_aspect(size: tuple[int, int]) -> None:
+    width, height = size
+    pixels = np.full((height, width, 3), 40, np.uint8)
+    edges = (np.s_[: height // 8], np.s_[-height // 8 :], np.s_[:, : width // 8], np.s_[:, -width // 8 :])
+    with modal(identity, mode="rolling", width=width, height=height) as stream:
+        for edge in edges:
+            marked = pixels.copy()
+            marked[edge] = 220
+            (out,) = run(stream, [Frame(marked)])
+            assert out.pixels.shape == pixels.shape
+            inside = out.pixels[edge].astype(int).mean()
+            assert inside > out.pixels.mean() + 60, (size, inside)
+
+
+def test_an_error_in_finishing_the_other_mode_loses_what_was_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = frames(12)
+    with modal(steps=4) as stream:
+        out = [done for frame in given[:5] for done in stream.push(frame)]
+        stream.update(mode="rolling")
+        with monkeypatch.context() as patch:
+            patch.setattr(Stream, "_advance", lambda self: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                stream.push(given[5])
+        assert stream.lost == 4  # three were in, one wanted to enter
+        out += run(stream, given[6:])
+        assert [frame.index for frame in out] == [0, 1, *range(6, 12)]
+        stream.update(mode="stream")
+        assert [frame.index for frame in run(stream, given)] == list(range(12))  # nothing old comes out
+
+
+async def test_mode_and_size_change_as_one() -> None:
+    sizes: list[tuple[int, int]] = []
+    with modal(mode="rolling", width=256, height=256) as stream:
+        prepare = stream.pictures._prepare
+        stream.pictures._prepare = lambda config, before: (
+            sizes.append((config.width, config.height)) or prepare(config, before)
+        )
+        async with LiveStream(stream, "lossless") as live:
+            for i, frame in enumerate(frames(6)):
+                if i == 3:
+                    live.update(mode="stream", width=64, height=64)
+                await live.put(frame)
+            live.end()
+            out = [frame async for frame in live]
+        assert len(out) == 6 and live.config.width == 64
+        assert sizes == [(64, 64)]  # never at 256: nobody wanted that
 
 
 def test_what_cannot_be_changes_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,26 @@ def test_its_vae_is_the_picture_models(folder: Path) -> None:
     assert torch.equal(latent, stream.engines.encoder(torch.from_numpy(pixels[None])))
     assert torch.equal(back[:1], stream.engines.decoder(latent))
     assert {style.prompt for style in model.styles} >= {"watercolor", "anime"}
+
+
+def test_engines_are_built_before_they_are_needed_and_kept(folder: Path) -> None:
+    built: list[str] = []
+
+    class Counting(TorchRuntime):
+        def compile(self, network: Any) -> Any:
+            built.append(network.name)
+            return super().compile(network)
+
+    model = load_rolling(folder, device="cpu")
+    vae = PictureVae(model.vae.model, Counting(torch.device("cpu")))
+    with RollingStream(replace(model, vae=vae), model.config()) as stream:
+        assert sorted(built) == ["decoder", "encoder"]
+        for size in (64, 96, 64):
+            stream.update(width=size)
+            _ = [stream.push(frame) for frame in frames(4)], stream.flush()
+    assert sorted(built) == ["decoder", "decoder", "encoder", "encoder"]
+    vae.ready(64, 64)
+    assert len(built) == 4
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ SMALL = ("--mode", "rolling", "--width", "64", "--height", "64", "--prompt", "a 
 def test_a_video_keeps_its_frames_and_times(folder: Path, tmp_path: Path, level: int, command: Any) -> None:
     times = [40 * i for i in range(31)]  # no whole number of blocks
     source, output = video(tmp_path / "in.mp4", 31, times=times), tmp_path / "out.mkv"
-    done = command("run", source, "-o", output, "--model", folder, "--level", level, *SMALL)
+    done = command("run", source, "-o", output, "--rolling-model", folder, "--level", level, *SMALL)
     assert done.code == 0, done.err
     assert "31 frames, 64x64" in done.out and "engine: " in done.out
     found = decoded(output)
@@ -44,7 +44,7 @@ def test_what_is_refused_in_one_line(
     folder: Path, tmp_path: Path, options: tuple[str, ...], says: str, command: Any
 ) -> None:
     source = video(tmp_path / "in.mp4", 5)
-    command("run", source, "-o", tmp_path / "out.mp4", "--model", folder, *SMALL, *options).refused(says)
+    command("run", source, "-o", tmp_path / "out.mp4", "--rolling-model", folder, *SMALL, *options).refused(says)
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -53,9 +53,24 @@ def test_the_modes_keep_to_their_own_options(tmp_path: Path, command: Any) -> No
     for words, says in (
         (("--level", "2"), "--level is for --mode rolling"),
         (("--mode", "rolling", "--checkpoint", "x.pt"), "that is for Wan2.1"),
-        (("--mode", "rolling", "--model", str(tmp_path / "none")), "is not a folder"),
+        (("--mode", "rolling", "--rolling-model", str(tmp_path / "none")), "is not a folder"),
     ):
         command("run", source, "-o", tmp_path / "out.mp4", *words).refused(says)
+
+
+def test_a_file_for_both_modes(folder: Path, tmp_path: Path, command: Any) -> None:
+    source, config = video(tmp_path / "in.mp4", 12), tmp_path / "both.toml"
+    config.write_text(
+        f'mode = "rolling"\nrolling-model = "{folder}"\nmodel = "tiny"\nstrength = 0.6\nprompt = "a lake"\n'
+        "width = 64\nheight = 64\n"
+    )
+    done = command("run", source, "-o", tmp_path / "out.mp4", "--config", config)
+    assert done.code == 0 and "12 frames, 64x64" in done.out, done.err
+    config.write_text('mode = "both"')
+    command("run", source, "-o", tmp_path / "out.mp4", "--config", config).refused("mode = 'both'")
+    timeline = tmp_path / "timeline.toml"
+    timeline.write_text('[[point]]\nat = 0\nmode = "rolling"\n')
+    command("run", source, "-o", tmp_path / "out.mp4", "--timeline", timeline).refused("a file is made in one mode")
 
 
 async def test_the_live_queue_runs_it_too() -> None:

@@ -202,6 +202,26 @@ def test_continuing_what_was_made_here_is_going_on(plain: RollingModel) -> None:
     assert np.array_equal(shown(list(a.generate(1))), shown(list(b.generate(1))))
 
 
+def test_a_blend_that_moves_is_shown_to_the_history_once_a_block(plain: RollingModel) -> None:
+    s = stream(plain)
+    passes: list[int] = []
+    forward = plain.transformer.forward
+    given = frames(30)
+    pushed(s, given[:15])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain.transformer, "forward", lambda *a: (passes.append(1), forward(*a))[1])
+        for i, frame in enumerate(given[15:18]):
+            s.update(second_prompt="a city", blend=0.1 * (i + 1))
+            s.push(frame)
+    # One pass of the window, one clean pass, and at most one for each block of the history.
+    assert len(passes) <= 2 + 6
+    other = stream(plain)
+    pushed(other, given[:15])
+    other.update(second_prompt="a city", blend=0.3)  # where the blend had arrived when the block went in
+    pushed(other, given[15:18])
+    assert np.array_equal(shown(pushed(other, given[18:]) + other.flush()), shown(pushed(s, given[18:]) + s.flush()))
+
+
 def test_seeds(model: RollingModel) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()

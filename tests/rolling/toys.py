@@ -108,6 +108,9 @@ class PictureVae:
     stride = 1
     wanted = 1
 
+    def ready(self, width: int, height: int) -> None:
+        pass
+
     def encoder(self) -> PictureVae:
         return self
 

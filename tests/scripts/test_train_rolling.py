@@ -158,7 +158,8 @@ def test_every_stage(tmp_path: Path, config_file: Path) -> None:
     assert first and later and later["step"] > first["step"] > 0
     train.main(**paths, pictures=pictures, minutes=0.04, start_from=work / pretrain.CHECKPOINT)
     after = load_checkpoint(work / train.CHECKPOINT)
-    assert after and after["before"] == {name: later["step" if name == "steps" else name] for name in after["before"]}
+    told = {"stage": "pictures", "steps": later["step"], "frames": later["frames"], "seconds": later["seconds"]}
+    assert after and after["history"] == [told]
 
     export.main(work=work, data=data, out=model, config_file=config_file)
     with RollingStream.from_pretrained(model, device="cpu", prompt="anime", level=1) as stream:
@@ -173,6 +174,7 @@ def test_every_stage(tmp_path: Path, config_file: Path) -> None:
     (model / FIGURES).write_text(json.dumps({**told, "mean": row, "styles": {"anime": row}}))
     write_card(model, load_config(config_file), data)
     card = (model / "MODEL_CARD.md").read_text()
+    assert f"single pictures: 0 minutes, {later['step']} steps" in card
     assert "| anime | 1.00 | 1.00 | 2.00 | 2.00 | 0.50 | 0.50 |" in card and "9.0 pictures a second" in card
 
 
