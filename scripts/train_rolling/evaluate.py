@@ -1,4 +1,4 @@
-"""Measure the exported model on held-out clips against the picture stream, write its card, and a clip to look at."""
+"""Measure the exported model on held-out clips against the picture stream; write its card, and a clip to look at."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import av
 import cv2
 import numpy as np
 import torch
 import typer
+from PIL import Image
 from rich.progress import Progress
 
-from scripts.train_tiny.data import PHOTO, Pictures, write_json
+from scripts.train_tiny.data import PHOTO, Picture, Pictures, write_json
 from scripts.train_tiny.measures import read_clip
 from scripts.train_tiny.renderer import Renderer, played
 from scripts.train_tiny.styles import STYLES
@@ -41,24 +41,27 @@ class RollingRenderer:
         return played(self.stream, pictures)
 
 
-def write_sample(path: Path, columns: list[tuple[str, list[Pictures]]], fps: int, zoom: int = 1) -> None:
-    """A video of columns with a label above each, and of the videos of each column one below the other."""
-    height, width = (side * zoom for side in columns[0][1][0].shape[1:3])
+def sheets(columns: list[tuple[str, list[Pictures]]]) -> list[Picture]:
+    """One picture for each frame: columns with a label above, the videos of each one below the other."""
+    height, width = columns[0][1][0].shape[1:3]
     count, rows = len(columns[0][1][0]), len(columns[0][1])
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "slow"})
-        video.width, video.height, video.pix_fmt = width * len(columns), LABEL + height * rows, "yuv420p"
-        for i in range(count):
-            sheet = np.full((video.height, video.width, 3), 255, np.uint8)
-            for x, (label, videos) in enumerate(columns):
-                place = (x * width + 3, LABEL - 4)
-                cv2.putText(sheet, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-                for y, frames in enumerate(videos):
-                    top = LABEL + y * height
-                    picture = cv2.resize(frames[i], (width, height), interpolation=cv2.INTER_CUBIC)
-                    sheet[top : top + height, x * width : (x + 1) * width] = picture
-            container.mux(video.encode(av.VideoFrame.from_ndarray(sheet, format="rgb24")))
-        container.mux(video.encode(None))
+    made: list[Picture] = []
+    for i in range(count):
+        sheet = np.full((LABEL + height * rows, width * len(columns), 3), 255, np.uint8)
+        for x, (label, videos) in enumerate(columns):
+            place = (x * width + 3, LABEL - 4)
+            cv2.putText(sheet, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+            for y, frames in enumerate(videos):
+                sheet[LABEL + y * height : LABEL + (y + 1) * height, x * width : (x + 1) * width] = frames[i]
+        made.append(sheet)
+    return made
+
+
+def write_sample(path: Path, columns: list[tuple[str, list[Pictures]]], fps: int) -> None:
+    """A moving WebP to look at."""
+    first, *others = map(Image.fromarray, sheets(columns))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0, quality=60, method=4)
 
 
 def main(
@@ -66,7 +69,7 @@ def main(
     model: Annotated[Path, typer.Option(help="the exported model; its card is written too")] = DEFAULT_OUT,
     config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
     style: Annotated[list[str] | None, typer.Option(help="only these styles; the card is not written then")] = None,
-    sample: Annotated[Path | None, typer.Option(help="where a clip to look at goes")] = None,
+    sample: Annotated[Path | None, typer.Option(help="where a moving WebP to look at goes")] = None,
     frames: Annotated[int, typer.Option(min=12, help="of each clip")] = 36,
     level: Annotated[int, typer.Option(help="of the rolling model")] = 3,
     strength: Annotated[float, typer.Option(help="of the picture stream")] = 0.5,
@@ -78,11 +81,12 @@ def main(
     if not paths:
         raise typer.BadParameter(f"{data / 'clips'} has none of {', '.join(config.clips.held_out)}")
     given = {path.name: read_clip(path, size, 24, frames) for path in paths}
+    first = next(iter(given.values()))
     latents = Latents(load_model(config.pictures), torch.device("cpu"))
     renderers = {"stream": Renderer(TINY, size), "rolling": RollingRenderer(model, size)}
     chosen = {"stream": {"strength": strength}, "rolling": {"level": level}}
     table: dict[str, Any] = {}
-    columns: list[tuple[str, list[Pictures]]] = [("input, stream, rolling", [next(iter(given.values()))] * 3)]
+    columns: list[tuple[str, list[Pictures]]] = []
     seconds = made = 0.0
     names = style or [name for name in STYLES if name != PHOTO]
     with Progress() as bar:
@@ -98,10 +102,10 @@ def main(
                     if kind == "rolling":
                         seconds, made = seconds + time.perf_counter() - began, made + len(out)
                     rows[kind].append(figures(out, clip, target, latents.encode))
-                    if len(shown) < 2:
+                    if clip is first:
                         shown.append(out)
             table[name] = {kind: mean_of(found) for kind, found in rows.items()}
-            columns.append((name, [columns[0][1][0], *shown]))
+            columns.append((name, [first, *shown]))
             bar.advance(task)
             bar.console.print(f"{name}: {table[name]}")
     mean = {kind: mean_of([row[kind] for row in table.values()]) for kind in renderers}
