@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from apps.rolling import PRECISIONS, RollingChoice, load_choice
 from apps.run_config import Mode, RunConfig
 from apps.sizes import fit_size
 
@@ -97,6 +96,7 @@ def open_run(choice: Choice) -> ModalStream:
 def rolling_of(choice: Choice) -> SharedRolling:
     """The rolling model that was chosen, loaded when it is first wanted."""
     from apps.modes import SharedRolling
+    from apps.rolling import PRECISIONS, RollingChoice, load_choice
 
     precision = choice.precision if choice.precision in PRECISIONS else None  # int8 is the picture model's alone
     chosen = RollingChoice(choice.rolling_model, choice.checkpoint, choice.decoder, choice.device, precision)
