@@ -113,4 +113,6 @@ def check_digests(folder: Path) -> None:
         damaged = [listing.name]
     if damaged:
         names = ", ".join(damaged)
-        raise ModelError(f"the model {folder.name} is damaged ({names}); install streamdiff, or copy the folder, again")
+        raise ModelError(
+            f"the model {folder.name} is damaged ({names}); install streamdiff again, or copy the folder again"
+        )
