@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.progress import Progress
+from safetensors.torch import load_file
 from torch import nn
 
 from scripts.train_tiny.loop import (
@@ -25,6 +27,7 @@ from scripts.train_tiny.loop import (
 from streamdiff.models.load import load_model
 from streamdiff.rolling.transformer import RollingTransformer
 
+from .card import TRAINING
 from .config import Config, TrainConfig
 
 Work = Annotated[Path, typer.Option(help="folder for caches and checkpoints")]
@@ -32,7 +35,9 @@ PictureWork = Annotated[Path, typer.Option("--pictures", help="work folder of tr
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file")]
 Minutes = Annotated[float | None, typer.Option(help="budget of active training, instead of the config's")]
 PauseFile = Annotated[Path | None, typer.Option(help="pause while this file exists")]
-StartFrom = Annotated[Path | None, typer.Option(help="checkpoint whose averages a new run begins with")]
+StartFrom = Annotated[
+    Path | None, typer.Option(help="checkpoint, or exported model, whose averages a new run begins with")
+]
 
 LOG_SECONDS, SAVE_SECONDS = 30, 180
 
@@ -92,7 +97,11 @@ class Run:
         self._loss, self._since = 0.0, (self.steps, self.frames)
 
     def _take_over(self, path: Path) -> list[dict[str, Any]]:
-        """Begin with another training's averages; returns its history, itself included."""
+        """Begin with another training's averages, or an exported model; returns its history, itself included."""
+        if path.is_dir():
+            weights = load_file(path / "transformer" / "diffusion_pytorch_model.safetensors")
+            print(f"{copy_matching({n: w.float() for n, w in weights.items()}, self.model)} parameters from {path}")
+            return list(json.loads((path / TRAINING).read_text(encoding="utf-8"))["trainings"])
         earlier = load_checkpoint(path)
         if earlier is None:
             raise typer.BadParameter(f"no checkpoint {path}")

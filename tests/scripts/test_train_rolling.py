@@ -162,6 +162,9 @@ def test_every_stage(tmp_path: Path, config_file: Path) -> None:
     assert after and after["history"] == [told]
 
     export.main(work=work, data=data, out=model, config_file=config_file)
+    train.main(work=tmp_path / "later", config_file=config_file, pictures=pictures, minutes=0.02, start_from=model)
+    going_on = load_checkpoint(tmp_path / "later" / train.CHECKPOINT)
+    assert going_on and [one["stage"] for one in going_on["history"]] == ["pictures", "rolling"]
     with RollingStream.from_pretrained(model, device="cpu", prompt="anime", level=1) as stream:
         out = [done for i in range(4) for done in stream.push(Frame(np.full((64, 64, 3), 90, np.uint8), index=i))]
         assert [f.index for f in out + stream.flush()] == [0, 1, 2, 3]
