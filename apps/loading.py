@@ -71,18 +71,23 @@ def open_stream(choice: Choice, source: tuple[int, int] | None = None) -> Stream
     )
 
 
-def open_run(choice: Choice) -> ModalStream:
+def open_run(choice: Choice, rolling: SharedRolling | None = None) -> ModalStream:
     """Load the picture model, and the rolling one where the run begins with it, and prepare a stream of both modes.
+
+    Args:
+        choice: what the user chose.
+        rolling: the rolling model, where it is shared with others.
 
     Raises:
         ConfigError, ModelError, EngineError: in one line, what to do.
     """
     from apps.modes import ModalStream
 
+    rolling = rolling or rolling_of(choice)
     wanted = choice.check()
     if wanted.mode is Mode.stream:
         pictures = open_stream(choice)
-        return ModalStream(pictures, RunConfig.make(**dict(pictures.config)), rolling_of(choice))
+        return ModalStream(pictures, RunConfig.make(**dict(pictures.config)), rolling)
     # The size is that of the output: the picture stream is made for it when it is its turn, if it ever is.
     sides = {name: value for name, value in choice.settings.items() if name in ("width", "height")}
     others = {name: value for name, value in choice.settings.items() if name not in sides}
@@ -90,7 +95,7 @@ def open_run(choice: Choice) -> ModalStream:
     default = pictures.model.default_size
     width, height = fit_size(default, default[0] * default[1], sides.get("width"), sides.get("height"))
     config = RunConfig.make(**{**dict(pictures.config), "mode": wanted.mode, "width": width, "height": height})
-    return ModalStream(pictures, config, rolling_of(choice))
+    return ModalStream(pictures, config, rolling)
 
 
 def rolling_of(choice: Choice) -> SharedRolling:

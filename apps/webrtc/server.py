@@ -109,7 +109,7 @@ def serve(choice: Choice, serving: Serving, ready: Callable[[str], Any] = lambda
         files = _certificate() if serving.https else None
         rolling = rolling_of(choice)
         rolling()  # what is wrong with it the operator hears now, and no visitor later
-        with open_run(choice) as stream:
+        with open_run(choice, rolling) as stream:
             defaults = stream.config
             if not defaults.prompt and len(stream.model.styles) > 1:
                 # The first style is the photograph itself: a visitor who only presses start should see more than that.

@@ -8,6 +8,7 @@ from typing import Any
 
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
+from scripts.train_tiny import config as tiny
 from scripts.train_tiny.config import Section
 from streamdiff.models.base import Model
 from streamdiff.rolling.schedule import Ladder, make_ladder
@@ -19,8 +20,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_CONFIG = Path(__file__).with_name("config.toml")
-DEFAULT_DATA = Path("../shared/data")
-DEFAULT_PICTURES = Path("build/train_tiny")
+DEFAULT_DATA, DEFAULT_PICTURES = tiny.DEFAULT_DATA, tiny.DEFAULT_WORK
 DEFAULT_WORK = Path("build/train_rolling")
 DEFAULT_OUT = Path("streamdiff/models/tiny-rolling")
 

@@ -24,7 +24,7 @@ from streamdiff.rolling import RollingStream
 from .card import FIGURES, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, load_config
 from .latents import Latents
-from .measures import figures, mean_of
+from .measures import figures, mean_of, motion
 
 LABEL = 16  # pixels above each column of the sample clip
 
@@ -81,9 +81,13 @@ def main(
     if not paths:
         raise typer.BadParameter(f"{data / 'clips'} has none of {', '.join(config.clips.held_out)}")
     given = {path.name: read_clip(path, size, 24, frames) for path in paths}
+    moved = {file: motion(clip) for file, clip in given.items()}
     first = next(iter(given.values()))
     latents = Latents(load_model(config.pictures), torch.device("cpu"))
-    renderers = {"stream": Renderer(TINY, size), "rolling": RollingRenderer(model, size)}
+    renderers = {
+        "stream": Renderer(TINY if config.pictures == "tiny" else Path(config.pictures), size),
+        "rolling": RollingRenderer(model, size),
+    }
     chosen = {"stream": {"strength": strength}, "rolling": {"level": level}}
     table: dict[str, Any] = {}
     columns: list[tuple[str, list[Pictures]]] = []
@@ -94,14 +98,14 @@ def main(
         for name in names:
             rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in renderers}
             shown: list[Pictures] = []
-            for clip in given.values():
+            for file, clip in given.items():
                 target = np.stack([STYLES[name].stylise(frame) for frame in clip])
                 for kind, render in renderers.items():
                     began = time.perf_counter()
                     out = render(clip, name, **chosen[kind])
                     if kind == "rolling":
                         seconds, made = seconds + time.perf_counter() - began, made + len(out)
-                    rows[kind].append(figures(out, clip, target, latents.encode))
+                    rows[kind].append(figures(out, clip, moved[file], target, latents.encode))
                     if clip is first:
                         shown.append(out)
             table[name] = {kind: mean_of(found) for kind, found in rows.items()}

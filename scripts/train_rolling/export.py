@@ -38,7 +38,7 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
         folder / FACTS,
         {
             "version": config.version,
-            "pictures": config.pictures,
+            "pictures": config.pictures if config.pictures == "tiny" else str(Path(config.pictures).resolve()),
             "steps": list(model.steps),
             "shift": model.shift,
             "block": model.block,

@@ -12,7 +12,6 @@ from engines.selection import choose
 from scripts.train_tiny.data import Pictures
 from streamdiff.models.base import Model
 from streamdiff.rolling.picture_vae import PictureVae
-from streamdiff.rolling.vae import VideoEncoder
 
 
 class Latents:
@@ -23,16 +22,14 @@ class Latents:
         self.tokenize = model.tokenize
         # The engine is twice as fast as the module, and nothing here goes backwards through it.
         runtime = choose("auto", str(device), "fp32" if device.type == "cpu" else None)
-        self._vae = PictureVae(model, runtime)
-        self._encoders: dict[tuple[int, ...], VideoEncoder] = {}
+        self._encode = PictureVae(model, runtime).encoder()
         self.text = model.make_text_encoder().to(device)
         self.decoder: nn.Module = model.make_decoder().to(device).requires_grad_(False)
 
     @torch.no_grad()
     def encode(self, pictures: Pictures) -> Tensor:
         """uint8 [F, H, W, 3] to latents."""
-        encoder = self._encoders.setdefault(pictures.shape[1:3], self._vae.encoder())
-        return encoder(torch.from_numpy(np.ascontiguousarray(pictures))).to(self.device)
+        return self._encode(torch.from_numpy(np.ascontiguousarray(pictures))).to(self.device)
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Tensor:

@@ -46,12 +46,14 @@ def warped_error(out: Pictures, given: Pictures, came_from: list[NDArray[np.floa
     return total / max(count, 1.0)
 
 
-def figures(out: Pictures, given: Pictures, target: Pictures, encode: Encode) -> dict[str, float]:
-    """Flicker, warped error and the distance left to the style."""
+def figures(
+    out: Pictures, given: Pictures, came_from: list[NDArray[np.float32]], target: Pictures, encode: Encode
+) -> dict[str, float]:
+    """Flicker, warped error and the distance left to the style; arguments as ``warped_error``."""
     z = [encode(video).numpy() for video in (out, given, target)]
     return {
         "flicker": frame_change(out) / max(frame_change(given), 1e-6),
-        "warped": warped_error(out, given, motion(given)),
+        "warped": warped_error(out, given, came_from),
         "left": float(np.abs(z[0] - z[2]).mean() / max(np.abs(z[1] - z[2]).mean(), 1e-6)),
     }
 

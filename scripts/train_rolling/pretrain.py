@@ -46,16 +46,11 @@ class Pictures(BatchMaker):
         self.latents = latents
         schedule: Any = FlowSchedule(latents.device)
         nothing: Any = None  # its own VAE in training
-        super().__init__(cache, cache_config(), schedule, nothing, seed)
+        super().__init__(cache, load_picture_config().unet, schedule, nothing, seed)
 
     def encode(self, pictures: list[Picture]) -> Tensor:
         """uint8 pictures of one size to latents."""
         return self.latents.encode(np.stack(pictures))
-
-
-def cache_config() -> Any:
-    """How train_tiny draws its batches."""
-    return load_picture_config().unet
 
 
 @dataclass(frozen=True)

@@ -50,14 +50,18 @@ class PictureVae:
         """
         size = width, height
         with self._lock:
-            if size not in self._engines:
-                networks = self.model.encoder(*size), self.model.decoder(*size)
-                encoder, decoder = (shared_engine(self.runtime, network) for network in networks)
-                self._engines[size] = encoder, decoder
+            found = self._engines.get(size)
+        if found is None:
+            # Not under the lock: whoever uses another size meanwhile does not wait for this one.
+            networks = self.model.encoder(*size), self.model.decoder(*size)
+            encoder, decoder = (shared_engine(self.runtime, network) for network in networks)
+            found = encoder, decoder
+        with self._lock:
+            self._engines[size] = found
             self._engines.move_to_end(size)
             if len(self._engines) > KEPT:
                 self._engines.popitem(last=False)
-            return self._engines[size]
+        return found
 
     def ready(self, width: int, height: int) -> None:
         """Build a size's engines.
