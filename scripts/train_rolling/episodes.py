@@ -20,7 +20,7 @@ from .config import Config
 from .latents import Latents
 
 SCREEN = 16
-"""Pixels by which crops of styles with a screen move: a token's patch."""
+"""Pixels by which crops of styles with a screen move: a token's patch, two periods of the screen."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,4 @@ class Latents:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents to pictures [F, 3, H, W], -1 .. 1, with gradients."""
-        d = self.decoder
-        pictures: Tensor = d.vae.decode(latents / d.scale + d.shift, return_dict=False)[0]
-        return pictures
+        return self.decoder.picture(latents)

@@ -12,15 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .config import UnetConfig
-from .data import PHOTO, Cache, Picture, Pictures, coarse
+from .data import CELL, PHOTO, Cache, Picture, Pictures, coarse
 from .loop import mixed_precision
 from .moods import MOODS
 from .prompts import prompt_for, styleless
 from .unet import Schedule
 from .vae import FoldedVae
-
-# Crops of styles with a screen begin at multiples of this: the denoiser's coarsest grid, four latents.
-SCREEN = 32
 
 
 @dataclass
@@ -117,7 +114,7 @@ class BatchMaker:
     def _crop(self, pictures: list[Picture], side: int, screen: bool) -> list[Picture]:
         """The same random crop of every picture; flipped half of the time, unless there is a screen."""
         size = pictures[0].shape[0]
-        grid = SCREEN if screen else 1
+        grid = CELL if screen else 1
         y, x = (int(v) * grid for v in self.rng.integers(0, (size - side) // grid + 1, 2))
         cropped = [p[y : y + side, x : x + side] for p in pictures]
         return cropped if screen or self.rng.random() < 0.5 else [p[:, ::-1] for p in cropped]

@@ -51,6 +51,7 @@ class VaeConfig(Section):
     warmup_steps: int
     ema: float
     latent_noise: float
+    cell_phase: float
     photo_share: float
     ssim_weight: float
 

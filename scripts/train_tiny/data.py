@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 Pictures = NDArray[np.uint8]
 PHOTO = "photo"
+CELL = 8
+"""Pixels of a picture to a latent: the period of every screen."""
 
 
 def coarse(style: str) -> str:

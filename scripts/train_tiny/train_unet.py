@@ -76,6 +76,9 @@ def main(
     start_from: Annotated[
         Path | None, typer.Option(help="checkpoint whose averaged weights a new run begins with")
     ] = None,
+    keep_text: Annotated[
+        bool, typer.Option("--keep-text", help="leave the text encoder as it is, for others that were trained with it")
+    ] = False,
 ) -> None:
     """Train the denoiser; continues from the last checkpoint in the work folder."""
     config = load_config(config_file)
@@ -83,9 +86,10 @@ def main(
     torch.manual_seed(config.seed)
     model = Denoiser(config, work / "tokenizer").to(device)
     model.unet.to(memory_format=torch.channels_last)
+    model.text.requires_grad_(not keep_text)
     ema = Ema(model, c.ema)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=c.lr, betas=(0.9, 0.98), fused=device.type in ("cpu", "cuda"))
     step, spent, pairs, origin = 0, 0.0, 0, ""

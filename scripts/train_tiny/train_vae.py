@@ -16,13 +16,12 @@ from rich.progress import Progress
 from torch import Tensor
 
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, VaeConfig, load_config
-from .data import PHOTO, Cache, Pictures, coarse
+from .data import CELL, PHOTO, Cache, Pictures, coarse
 from .loop import Clock, Ema, FreeCores, learning_rate, load_checkpoint, mixed_precision, save_checkpoint
 from .metrics import box_ssim, psnr, ssim
 from .vae import FoldedVae
 
 CHECKPOINT = "vae.pt"
-BLOCKS = {"pixel art", coarse("pixel art")}  # never scaled: its blocks are the latent cells
 
 
 def load_vae(work: Path, config_file: Path) -> FoldedVae:
@@ -52,6 +51,8 @@ class CropSampler:
     def __init__(self, cache: Cache, config: VaeConfig, rng: np.random.Generator) -> None:
         self.cache, self.config, self.rng = cache, config, rng
         self.train = set(cache.rows(held_out=False).tolist())
+        screens = [name for name, style in cache.styles.items() if style.screen]
+        self.screens = {*screens, *(coarse(name) for name in screens)}
         self.arrays: dict[str, Pictures] = {}
         self.items: dict[str, list[tuple[int, int]]] = {}
         self.refresh()
@@ -67,7 +68,10 @@ class CropSampler:
                 self.items[layer] = items
 
     def batch(self) -> Tensor:
-        """[batch, 3, crop, crop] float32 in -1..1: crops at random places and scales, flipped half of the time."""
+        """[batch, 3, crop, crop] float32 in -1..1: crops at random places and scales, flipped half of the time.
+
+        Screens stay as they are: on the latent grid.
+        """
         side, rng = self.config.crop, self.rng
         styles = [layer for layer in self.items if layer != PHOTO]
         out = torch.empty(self.config.batch, 3, side, side)
@@ -76,14 +80,16 @@ class CropSampler:
             layer = PHOTO if use_photo else styles[int(rng.integers(len(styles)))]
             row, k = self.items[layer][int(rng.integers(len(self.items[layer])))]
             source = self.arrays[layer][row, k]
-            scale = 1 if layer in BLOCKS or rng.random() < 0.7 else float(rng.uniform(1.0, 1.9))
+            screen = layer in self.screens
+            grid = CELL if screen else 1
+            scale = 1 if screen or rng.random() < 0.7 else float(rng.uniform(1.0, 1.9))
             want = min(source.shape[0], round(side * scale))
-            y, x = (int(v) for v in rng.integers(0, source.shape[0] - want + 1, 2))
+            y, x = (int(v) * grid for v in rng.integers(0, (source.shape[0] - want) // grid + 1, 2))
             picture = torch.from_numpy(np.ascontiguousarray(source[y : y + want, x : x + want]))
             tensor = picture.permute(2, 0, 1)[None].float() / 127.5 - 1
             if want != side:
                 tensor = F.interpolate(tensor, (side, side), mode="bilinear", antialias=True, align_corners=False)
-            if rng.random() < 0.5:
+            if not screen and rng.random() < 0.5:
                 tensor = tensor.flip(3)
             out[i] = tensor[0]
         return out

@@ -15,6 +15,8 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
+from streamdiff.models.cell_phase import CONFIG_KEY, with_phase
+
 from .config import VaeConfig
 
 
@@ -59,6 +61,7 @@ class FoldedVae(nn.Module):
             decoder.append(nn.Conv2d(width, 3 if last else width, 3, padding=1, bias=last))
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
+        self.phase = config.cell_phase
 
     def encode(self, picture: Tensor) -> Tensor:
         """[N, 3, H, W] in -1..1 -> [N, C, H/8, W/8]."""
@@ -66,7 +69,7 @@ class FoldedVae(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """[N, C, h, w] -> [N, 3, 8h, 8w], about -1..1."""
-        return self.decoder(torch.tanh(latent / 3) * 3).mul(2).sub(1)
+        return self.decoder(torch.tanh(with_phase(latent, self.phase) / 3) * 3).mul(2).sub(1)
 
 
 def to_autoencoder_tiny(vae: FoldedVae, config: VaeConfig) -> AutoencoderTiny:
@@ -96,6 +99,7 @@ def to_autoencoder_tiny(vae: FoldedVae, config: VaeConfig) -> AutoencoderTiny:
     for name, value in decoder.items():
         state[f"decoder.layers.{name}"] = value
     tiny.load_state_dict(state, strict=True)
+    tiny.register_to_config(**{CONFIG_KEY: config.cell_phase})
     return cast(AutoencoderTiny, tiny.eval())
 
 
@@ -124,5 +128,5 @@ def max_difference(vae: FoldedVae, tiny: AutoencoderTiny, size: int = 64) -> flo
     with torch.no_grad():
         latent = vae.encode(picture)
         difference = (tiny.encode(picture).latents - latent).abs().max()
-        decoded = (tiny.decode(latent).sample - vae.decode(latent)).abs().max()
+        decoded = (tiny.decode(with_phase(latent, vae.phase)).sample - vae.decode(latent)).abs().max()
     return float(torch.maximum(difference, decoded))

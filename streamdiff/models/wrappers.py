@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from streamdiff.models.cell_phase import phase_size, with_phase
+
 
 class Encoder(nn.Module):
     """uint8 [F, H, W, 3] RGB to scaled clean latents [F, C, h, w]: the distribution's mean, no sampling."""
@@ -35,10 +37,16 @@ class Decoder(nn.Module):
         self.vae = vae
         self.scale = float(vae.config.scaling_factor or 1.0)
         self.shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
+        self.phase = phase_size(vae.config)
+
+    def picture(self, latent: Tensor) -> Tensor:
+        """Decode to [F, 3, H, W], about -1 .. 1, with gradients."""
+        unscaled = with_phase(latent / self.scale + self.shift, self.phase)
+        return self.vae.decode(unscaled, return_dict=False)[0]
 
     def forward(self, latent: Tensor) -> Tensor:
         """Decode."""
-        x = self.vae.decode(latent / self.scale + self.shift, return_dict=False)[0]
+        x = self.picture(latent)
         return (x * 127.5 + 127.5).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 

@@ -13,7 +13,7 @@ import typer
 from scripts.train_tiny import evaluate, export, prepare, restore, train_unet, train_vae
 from scripts.train_tiny.classifier import Judge, StyleClassifier
 from scripts.train_tiny.config import DEFAULT_CONFIG, load_config
-from scripts.train_tiny.data import PHOTO, Cache
+from scripts.train_tiny.data import CELL, PHOTO, Cache
 from scripts.train_tiny.loop import load_checkpoint
 from scripts.train_tiny.measures import slow_pan, still_with_noise, structure
 from scripts.train_tiny.moods import MOODS
@@ -114,6 +114,18 @@ def test_styles_differ_and_keep_what_is_in_the_picture(name: str) -> None:
     assert np.array_equal(styled, STYLES[name].stylise(picture))  # nothing of chance: it must be learnable
     assert np.abs(styled.astype(float) - picture).mean() > 8
     assert structure(picture, styled) > 0.25
+
+
+@pytest.mark.parametrize("tone", [40, 110, 200])
+@pytest.mark.parametrize("name", STYLES)
+def test_screens_are_those_a_latent_cell_can_hold(name: str, tone: int) -> None:
+    # Neither the denoiser nor the decoder can tell one cell from the next where the picture is even.
+    styled = STYLES[name].stylise(np.full((128, 128, 3), tone, np.uint8)).astype(int)
+    middle = styled[32:96, 32:96]
+    assert np.abs(middle - styled[32 + CELL : 96 + CELL, 32:96]).max() <= 1
+    assert np.abs(middle - styled[32:96, 32 + CELL : 96 + CELL]).max() <= 1
+    if not STYLES[name].screen:
+        assert np.ptp(middle, axis=(0, 1)).max() <= 1
 
 
 def test_styles_and_moods_are_many_and_apart() -> None:

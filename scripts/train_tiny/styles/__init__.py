@@ -2,7 +2,7 @@
 
 A filter turns a photograph into the picture the model is to learn. All are local functions of the photograph, so that
 a small network can learn them sharply; strokes come from the photograph's own detail rather than from chance, and
-screens (dots, hatching, blocks) lie on the 8-pixel latent grid, for the same reason.
+screens (dots, hatching, blocks) repeat with the latent grid, every 8 pixels, for the same reason.
 """
 
 from .style import Style

@@ -10,21 +10,18 @@ from ..filters import (
     blur,
     cells,
     colour,
+    even_light,
     f32,
     flat,
     grey,
-    hatching,
     in_cell,
     ink,
     levels,
     mix,
-    quantise,
     saturate,
     smooth,
     step,
 )
-
-LEAD = 32  # pixels between the parallel lead bars of a window
 
 
 def pixel_art(x: Plane) -> Plane:
@@ -49,26 +46,30 @@ def mosaic(x: Plane) -> Plane:
 
 
 def cross_stitch(x: Plane) -> Plane:
-    """Needlework on cream linen: blocks of slanted stitches that change their direction from block to block."""
+    """Needlework on cream linen: one crossed stitch of one colour for each latent cell."""
     y = saturate(f32(np.power(levels(x, 0.9), 0.85)), 1.7)
-    thread = f32(np.round(smooth(y, 5, 0.2, 3.0) * 7) / 7)
-    rows, cols = np.mgrid[: x.shape[0], : x.shape[1]]
-    rising = ((rows // 16 + cols // 16) % 2 == 0).astype(np.float32)
-    slant = mix(hatching(x.shape, 8, rising=False)[..., None], hatching(x.shape, 8)[..., None], rising)[..., 0]
-    lit = np.clip(thread * (0.62 + 0.55 * slant)[..., None], 0, 1)
-    gap = 1 - step(slant, 0.05, 0.3)
-    return mix(f32(lit), flat(x, colour(228, 216, 192)), f32(0.75 * gap))
+    calm = smooth(y, 5, 0.2, 3.0)
+    thread = f32(np.round(mix(cells(calm, 8), calm, 0.6) * 7) / 7)
+    v, u = in_cell(x.shape, 8)
+    over, under = np.abs(u - v), np.abs(u + v - 1)
+    stitch = 1 - step(f32(np.minimum(over, under)), 0.2, 0.34)
+    lit = 0.66 + 0.4 * (1 - step(f32(over), 0.12, 0.3)) + 0.16 * (1 - step(f32(under), 0.0, 0.2))
+    linen = flat(x, colour(226, 214, 190)) * (0.55 + 0.45 * thread)
+    sewn = mix(linen, f32(np.clip(thread * lit[..., None], 0, 1)), f32(stitch))
+    return f32(sewn * (0.4 + 0.6 * ink(grey(y), 1.3, 16.0, 0.03))[..., None])
 
 
 def stained_glass(x: Plane) -> Plane:
-    """Glowing flat colours in black lead: along the contours, and in a lattice of diamonds."""
+    """Glowing flat panes in black lead, which runs along the contours and along the borders of tones."""
     y = saturate(f32(np.power(levels(x), 0.85)), 2.0)
-    calm = smooth(y, 7, 0.2, 5.0, 2)
-    glass = saturate(f32(quantise(calm, 4, 6.0) * 1.08 + 0.03), 1.6)
-    rows, cols = np.mgrid[: x.shape[0], : x.shape[1]]
-    bars = np.minimum((rows + cols) % LEAD, (rows - cols) % LEAD)
-    far = np.minimum(bars, LEAD - np.maximum((rows + cols) % LEAD, (rows - cols) % LEAD)).astype(np.float32)
-    lattice = step(far, 0.6, 2.6)
-    glow = 0.8 + 0.3 * step(far, 2.0, 9.0)
-    line = ink(grey(calm), 1.8, 22.0, 0.02) * lattice
-    return mix(flat(x, colour(16, 14, 20)), f32(np.clip(glass * glow[..., None], 0, 1)), f32(line))
+    calm = smooth(y, 9, 0.25, 6.0, 3)
+    g = blur(grey(calm), 2.5)
+    tone = np.clip(even_light(g, 0.3), 0, 1) * 3.4 + 0.3
+    far = f32(np.abs(tone - np.round(tone)))  # 0.5 on the border of two tones
+    down, right = cv2.Sobel(g, cv2.CV_32F, 0, 1, ksize=3), cv2.Sobel(g, cv2.CV_32F, 1, 0, ksize=3)
+    away = (0.5 - far) / (3.4 * blur(f32(np.hypot(right, down)), 1.0) / 8 + 0.006)  # pixels
+    lead = step(f32(away), 0.7, 1.8) * ink(grey(calm), 1.6, 22.0, 0.02)
+    even = calm * ((np.round(tone) / 3.6 + 0.1) / (g + 0.1))[..., None]
+    pane = saturate(f32(np.clip(mix(calm, f32(even), 0.6), 0, 1)), 1.8)
+    glow = 0.85 + 0.35 * step(f32(away), 1.0, 8.0)
+    return mix(flat(x, colour(14, 12, 18)), f32(np.clip(pane * glow[..., None] + 0.03, 0, 1)), f32(lead))

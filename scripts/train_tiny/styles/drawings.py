@@ -86,6 +86,6 @@ def blueprint(x: Plane) -> Plane:
     line = 1 - ink(g, 0.9, 17.0)
     mark = np.clip(line * 0.9 + (1 - _dodge(g, 4.0, 2.5)) * 0.75, 0, 1)
     rows, cols = np.mgrid[: g.shape[0], : g.shape[1]]
-    grid = ((rows % 16 == 0) | (cols % 16 == 0)).astype(np.float32) * 0.16
+    grid = ((rows % 8 == 0) | (cols % 8 == 0)).astype(np.float32) * 0.12
     paper = mix(flat(x, colour(12, 44, 112)), flat(x, colour(34, 90, 178)), g)
     return mix(paper, flat(x, colour(236, 244, 255)), f32(np.clip(mark + grid, 0, 1)))

@@ -9,7 +9,6 @@ from ..filters import (
     Plane,
     along,
     blur,
-    cells,
     colour,
     even_light,
     f32,
@@ -79,19 +78,16 @@ def impressionism(x: Plane) -> Plane:
 
 
 def pointillism(x: Plane) -> Plane:
-    """Dots of pure colour side by side on pale canvas, one for each latent cell, in two hues that mix in the eye."""
+    """Dots of pure colour side by side on pale canvas, a warm and a cold one for each latent cell."""
     y = saturate(f32(np.power(levels(x, 0.9), 0.9)), 2.2)
-    mean = cells(y, 8)
-    v, u = in_cell(mean.shape, 8)
-    rows, cols = np.mgrid[: x.shape[0] // 8, : x.shape[1] // 8]
-    odd = np.kron(((rows + cols) % 2).astype(np.float32), np.ones((8, 8), np.float32))
-    hue = mix(f32(mean * colour(300, 225, 190)), f32(mean * colour(205, 250, 325)), odd)
-    hue = np.clip(hue, 0, 1)
-    radius = 0.62 - 0.26 * grey(mean)
-    distance = np.sqrt((u - 0.5) ** 2 + (v - 0.5) ** 2)
-    dot = 1 - step(f32(distance - radius), -0.08, 0.08)
-    under = mix(flat(x, colour(250, 242, 222)), y, 0.38)
-    dotted = mix(under, f32(hue), dot * 0.9)
+    v, u = in_cell(x.shape, 8)
+    radius = 0.40 - 0.14 * grey(y)
+    edge = np.hypot(0.5 - np.abs(u - 0.5), 0.5 - np.abs(v - 0.5))  # from the nearest corner of the cell
+    warm = 1 - step(f32(np.hypot(u - 0.5, v - 0.5) - radius), -0.08, 0.08)
+    cold = 1 - step(f32(edge - radius), -0.08, 0.08)
+    under = mix(flat(x, colour(250, 242, 222)), y, 0.3)
+    dotted = mix(under, f32(np.clip(y * colour(310, 222, 170), 0, 1)), warm * 0.95)
+    dotted = mix(dotted, f32(np.clip(y * colour(185, 246, 345), 0, 1)), cold * 0.95)
     return f32(dotted * (0.45 + 0.55 * ink(grey(y), 1.2, 14.0, 0.04))[..., None])
 
 
@@ -100,7 +96,7 @@ def van_gogh(x: Plane) -> Plane:
     y = levels(x, 0.9)
     g = even_light(grey(y), 0.3)
     rows, cols = np.mgrid[: g.shape[0], : g.shape[1]]
-    wave = f32(0.5 + 0.5 * np.cos(2 * np.pi * (rows + 2.2 * np.sin(2 * np.pi * cols / 16)) / 8))
+    wave = f32(0.5 + 0.5 * np.cos(2 * np.pi * (rows + 1.3 * np.sin(2 * np.pi * cols / 8)) / 8))
     ridges = along(f32(g - blur(g, 2.0))[..., None], g, 11)[..., 0]
     tone = grey(kuwahara(np.repeat(g[..., None], 3, 2), 3)) + 0.1 * (wave - 0.5) + np.clip(2.5 * ridges, -0.2, 0.2)
     warm = blur(f32(y[..., 0] - y[..., 2]), 2.0)

@@ -20,8 +20,8 @@ class Style:
         filter: photograph [H, W, 3] -> the picture the model is to learn.
         synonyms: other wordings.
         share: how often it is drawn in training, against the others.
-        screen: whether it has a pattern that lies on the 8-pixel latent grid; crops of it keep to that grid and are
-            never flipped.
+        screen: whether it has a pattern, whose period must be one latent cell (8 pixels, or a divisor): of longer ones
+            the denoiser could not tell where they are. Crops of it keep to that grid and are never flipped.
     """
 
     prompt: str

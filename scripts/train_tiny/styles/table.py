@@ -141,6 +141,7 @@ _ALL = (
         lights.vaporwave,
         ("synthwave", "retrowave", "80s retro", "outrun", "aesthetic", "miami"),
         share=0.8,
+        screen=True,
     ),
     Style(
         "thermal camera",
