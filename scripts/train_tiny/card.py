@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from streamdiff.models.cell_phase import CONFIG_KEY
+
 from .config import Config
 from .moods import MOODS
 
@@ -64,6 +66,7 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         f"autoencoder {size['vae'] / 1e6:.2f} M; {facts['size_mb']:.1f} MB in fp16.",
         f"- Autoencoder: AutoencoderTiny, f8, {config.vae.latent_channels} latent channels. "
         "Its first two encoder and last two decoder convolutions each fold exactly into one.",
+        *_phase(config),
         "- Styles: " + ", ".join(f'"{n}"' for n in config.styles()) + ".",
         "- Moods, which go with any style: " + ", ".join(f'"{n}"' for n in MOODS) + ".",
         "- Synonyms of both are in `styles.json`; free wordings of them are understood.",
@@ -75,10 +78,21 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         "stylisation filter); all filters are written for this project.",
         "",
         f"- autoencoder: {facts['vae_minutes']:.0f} minutes",
-        f"- UNet and text encoder: {facts['unet_minutes']:.0f} minutes, {facts['pairs']} pairs"
+        f"- denoiser: {facts['unet_minutes']:.0f} minutes, {facts['pairs']} pairs"
         + (f", begun with {facts['started_from']}" if facts["started_from"] else ""),
         "- on two cores of a server CPU, shared with other work",
         "",
+    ]
+
+
+def _phase(config: Config) -> list[str]:
+    if not config.vae.cell_phase:
+        return []
+    return [
+        f"- Its decoder was trained with a pattern added to the latents, {config.vae.cell_phase} (-1)^column in even "
+        f"channels and {config.vae.cell_phase} (-1)^row in odd ones, which shows it where a latent cell begins: without "
+        "it no convolution can draw a screen (dots, tiles, stitches) of one cell. streamdiff adds it "
+        f"(`{CONFIG_KEY}` in `vae/config.json`); other programs have to.",
     ]
 
 
