@@ -90,7 +90,7 @@ def _phase(config: Config) -> list[str]:
         return []
     return [
         f"- Its decoder was trained with a pattern added to the latents, {config.vae.cell_phase} (-1)^column in even "
-        f"channels and {config.vae.cell_phase} (-1)^row in odd ones, which shows it where a latent cell begins: without "
+        f"channels and {config.vae.cell_phase} (-1)^row in odd ones, which shows it where a cell begins: without "
         "it no convolution can draw a screen (dots, tiles, stitches) of one cell. streamdiff adds it "
         f"(`{CONFIG_KEY}` in `vae/config.json`); other programs have to.",
     ]
