@@ -61,6 +61,17 @@ def test_prompts_are_followed(stream: Stream) -> None:
     assert hsv(styled(stream, "oil painting"))[..., 1].mean() > hsv(photo)[..., 1].mean()
 
 
+@pytest.mark.parametrize("prompt", ["mosaic", "cross-stitch", "newspaper print", "pointillism"])
+def test_screens_are_drawn_on_even_ground(stream: Stream, prompt: str) -> None:
+    grey = Frame(np.full((256, 256, 3), 120, np.uint8))
+    stream.reset()
+    stream.update(steps=1, strength=0.5, guidance="none", prompt=prompt)
+    drawn = (stream.push(grey) + stream.flush())[0].pixels[64:192, 64:192].astype(float)
+    cells = drawn.reshape(16, 8, 16, 8, 3)
+    assert cells.mean((0, 2)).std((0, 1)).max() > 8  # the same dot, tile or stitch in every cell
+    assert cells.std((0, 2)).mean() < 8
+
+
 def test_no_two_styles_look_alike(stream: Stream) -> None:
     pictures = {s.name: styled(stream, s.prompt).astype(float) for s in stream.model.styles}
     for a in pictures:

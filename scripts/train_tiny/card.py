@@ -118,11 +118,11 @@ def _styles(measured: dict[str, Any]) -> list[str]:
         "of the output to the filter's picture, by that classifier's features; beside it, as baselines, that of the "
         "input, and that of the mean of the style's pictures.",
         "",
-        "| prompt | recognised | distance | of the input | of the mean picture |",
-        "|---|---|---|---|---|",
+        "| prompt | recognised | else taken for | distance | of the input | of the mean picture |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| {name} | {row['recognised']:.0%} | {row['distance']:.3f} | {row['of_input']:.3f} | "
-            f"{row['of_mean_target']:.3f} |"
+            f"| {name} | {row['recognised']:.0%} | {row['taken_for']} | {row['distance']:.3f} | "
+            f"{row['of_input']:.3f} | {row['of_mean_target']:.3f} |"
             for name, row in measured["styles"].items()
         ),
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ NOISE = 3.0  # standard deviation of the camera noise, of 255
 
 def recognition(render: Renderer, cache: Cache, judge: Judge, rows: list[int]) -> dict[str, Any]:
     """For each style: does the classifier name it from the output, and how far is the output from the target, by the
-    classifier's features, against two baselines: the input itself, and the mean of all targets of the style."""
+    classifier's features, against two baselines: the input itself, and the mean of all targets of the style; and which
+    other style it is most often taken for ("" where it never is)."""
     photos = np.array(cache.open(PHOTO)[rows, 0])
     right: dict[int, list[bool]] = {steps: [] for steps in STEPS}
     distance: dict[int, list[float]] = {steps: [] for steps in STEPS}
@@ -36,7 +38,8 @@ def recognition(render: Renderer, cache: Cache, judge: Judge, rows: list[int]) -
         mean = np.asarray(targets.astype(np.float32).mean(0) + 0.5, dtype=np.uint8)
         for steps in STEPS:
             out = render(photos, style, steps=steps, strength=0.5)
-            named = [judge.name(o) == style for o in out]
+            names = [judge.name(o) for o in out]
+            named = [name == style for name in names]
             far = [judge.distance(o, t) for o, t in zip(out, targets, strict=True)]
             right[steps] += named
             distance[steps] += far
@@ -46,6 +49,7 @@ def recognition(render: Renderer, cache: Cache, judge: Judge, rows: list[int]) -
                     "distance": _mean(far),
                     "of_input": _mean([judge.distance(p, t) for p, t in zip(photos, targets, strict=True)]),
                     "of_mean_target": _mean([judge.distance(mean, t) for t in targets]),
+                    "taken_for": next((n for n, _ in Counter(names).most_common() if n != style), ""),
                 }
     return {
         "targets_recognised": _mean(targets_right),
