@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def parts(stream: Stream, pictures: Sequence[Pixels], count: int) -> dict[str, T
     latent = engines.encoder(batch[0])
     sample = torch.cat([latent, latent], 1) if model.image_conditioned else latent
     (conditioning,) = Conditioning(model, stream.runtime).rows((499,), stream.config.prompt)
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
+    synchronise = partial(torch.cuda.synchronize, device) if device.type == "cuda" else (lambda: None)
 
     def run(call: Callable[[int], object]) -> Timing:
         def whole(i: int) -> None:

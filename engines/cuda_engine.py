@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from engines.base import Engine, Input, Network, Step
 from engines.compiled import compiled, compiling, missing, require
 from engines.errors import EngineError
-from engines.graphs import CudaGraphs, Graphs, Replay, as_recording, recording
+from engines.graphs import CudaGraphs, Graphs, Replay, as_recording, best_kernels, recording
 from engines.precision import lower
-from engines.torch_engine import DTYPES, TorchRuntime, enough_memory
+from engines.torch_engine import DTYPES, TorchRuntime, enough_memory, without_tf32
 
 
 class CudaEngine:
@@ -90,12 +90,14 @@ class _Fixed:
     def __init__(
         self, run: Callable[..., Tensor], inputs: Sequence[Input], batch: int, device: torch.device, graphs: Graphs
     ) -> None:
-        self._inputs = [torch.zeros((batch, *i.shape), dtype=i.dtype, device=device) for i in inputs]
-        first = run(*self._inputs)
-        self._output = torch.empty(first.shape, dtype=first.dtype, device=device)
+        given = self._inputs = [torch.zeros((batch, *i.shape), dtype=i.dtype, device=device) for i in inputs]
+        with best_kernels():
+            first = run(*given)
+        made = self._output = torch.empty(first.shape, dtype=first.dtype, device=device)
 
+        # Of the tensors alone: a cycle through this object would keep weights and graphs until Python looks for cycles.
         def work() -> None:
-            self._output.copy_(run(*self._inputs))
+            made.copy_(run(*given))
 
         self._replay = graphs.record(work)
 
@@ -115,7 +117,9 @@ class CudaStep:
         self._replay = replay
         self._given, self._made = given, made
         self._rows, self._output = _pinned(given), _pinned(made)
-        self._copies = torch.cuda.Stream(given.device)
+        # Of another priority, and so never the stream that some other session captures on: torch has 32 of each, and
+        # gives them out in turn.
+        self._copies = torch.cuda.Stream(given.device, priority=-1)
         self._copied = torch.cuda.Event()
 
     @torch.inference_mode()
@@ -169,6 +173,8 @@ class CudaRuntime:
         self.device = torch.device("cuda", torch.cuda.current_device() if str(wanted) == "cuda" else wanted.index)
         require(self.device)
         self._precision = precision
+        if precision == "fp32":
+            without_tf32()
 
     @property
     def description(self) -> str:
@@ -189,7 +195,7 @@ class CudaRuntime:
         if self._precision != "fp32":
             lower(module, DTYPES[self._precision])
         with enough_memory(network.name, self.device):
-            nn.utils.convert_conv2d_weight_memory_format(module.to(self.device), torch.channels_last)
+            module.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return CudaEngine(compiled(module, network), network, self.device)
 
     def record(self, work: Callable[[], None], given: Tensor, made: Tensor) -> Step:

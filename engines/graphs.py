@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -75,19 +75,44 @@ class CudaGraphs:
     @torch.inference_mode()
     def record(self, work: Callable[[], None]) -> Replay:
         """As ``Graphs`` says."""
-        with as_recording(), torch.cuda.device(self._device), _best_kernels():
+        with as_recording(), torch.cuda.device(self._device):
             caller = torch.cuda.current_stream()
-            graph = torch.cuda.CUDAGraph()
             self._stream.wait_stream(caller)
-            # Twice the same stream: the inner one is not undone where a capture fails.
-            with torch.cuda.stream(self._stream):
-                for _ in range(WARM):
-                    work()
-                # Other threads go on allocating meanwhile, which the default mode would make an error.
-                with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                    work()
-            caller.wait_stream(self._stream)
+            try:
+                # Twice the same stream: the inner one is not undone where a capture fails.
+                with torch.cuda.stream(self._stream):
+                    with best_kernels():
+                        for _ in range(WARM):
+                            work()
+                    graph = self._captured(work)
+            finally:
+                caller.wait_stream(self._stream)
         return partial(_replay, graph, work)
+
+    def _captured(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        failed: BaseException | None = None
+        try:
+            # Other threads go on allocating meanwhile, which the default mode would make an error.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                try:
+                    work()
+                except BaseException as error:
+                    failed = error
+                    raise
+        except BaseException as error:
+            self._give_up_pool()
+            # What went wrong within a capture, and not that the capture could then not be ended.
+            raise (failed or error) from None
+        return graph
+
+    def _give_up_pool(self) -> None:
+        """After a capture that could not be ended, the allocator would take it to be under way for ever."""
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)  # pyright: ignore[reportPrivateUsage]
+        if end is not None:
+            with suppress(RuntimeError):
+                end(self._device.index, self._pool)
+        self._pool = torch.cuda.graph_pool_handle()
 
     def turns(self) -> AbstractContextManager[object]:
         """As ``Graphs`` says."""
@@ -109,7 +134,11 @@ class _Turns:
 
     def __enter__(self) -> None:
         self._lock.acquire()
-        torch.cuda.current_stream(self._device).wait_event(self._done)
+        try:
+            torch.cuda.current_stream(self._device).wait_event(self._done)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -119,8 +148,11 @@ class _Turns:
 
 
 @contextmanager
-def _best_kernels() -> Generator[None]:
-    """cuDNN measures its convolutions in the first run, and the recorded ones are the fastest."""
+def best_kernels() -> Generator[None]:
+    """cuDNN measures its convolutions when it first meets them, and goes on with the fastest.
+
+    Not for a capture, nor beside one: measuring waits for the whole device.
+    """
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

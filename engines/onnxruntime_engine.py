@@ -125,8 +125,12 @@ class OnnxRuntimeEngine:
             return
         caller = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(caller)
-        yield
-        caller.wait_stream(self._stream)
+        try:
+            # ONNX Runtime makes its card the thread's current one, and leaves it so.
+            with torch.cuda.device(self._device):
+                yield
+        finally:
+            caller.wait_stream(self._stream)
 
 
 class OnnxRuntime:

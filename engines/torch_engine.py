@@ -56,6 +56,8 @@ class TorchRuntime:
         if precision not in DTYPES:
             raise EngineError(f"precision {precision!r}: torch runs {', '.join(DTYPES)}")
         self._dtype = DTYPES[precision]
+        if self.device.type == "cuda" and precision == "fp32":
+            without_tf32()
 
     @property
     def description(self) -> str:
@@ -74,6 +76,14 @@ class TorchRuntime:
             module.to(self.device)
         dtype = torch.float32 if network.exact else self._dtype
         return TorchEngine(module, self.device, dtype)
+
+
+def without_tf32() -> None:
+    """Whoever asks for fp32 is to get it: on CUDA, PyTorch's convolutions otherwise keep 10 bits of each number.
+
+    For the whole process, whose other float32 convolutions become as exact.
+    """
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

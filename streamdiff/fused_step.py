@@ -142,6 +142,6 @@ class Fusing:
         if self._pushes == SETTLED:
             try:
                 self._step = FusedStep(self._recorder, self._model, engines, plan, config, terms, frames)
-            except EngineError as error:
+            except (EngineError, torch.OutOfMemoryError) as error:
                 log.warning("the networks go on running one by one, somewhat slower: %s", error)
         return self._step

@@ -176,7 +176,8 @@ def _set_profile(builder: Any, config: Any, network: Any, name: str, profile: Pr
     for tensor in inputs:
         rest = tuple(tensor.shape)[1:]
         ranges.set_shape(tensor.name, *((batch, *rest) for batch in (profile.smallest, profile.usual, profile.largest)))
-    config.add_optimization_profile(ranges)
+    if config.add_optimization_profile(ranges) < 0:
+        raise EngineError(f"the {name} does not take a profile of batches {profile}")
 
 
 def _check_refit(binding: Binding, name: str) -> None:

@@ -108,7 +108,7 @@ class TensorRTEngine:
             try:
                 for plan in self._plans.values():
                     refit(self._binding, plan.engine, name, weights)
-            except EngineError:
+            except BaseException:
                 # Some may be new and some old: the plans are loaded again when they are next needed.
                 self._executions.clear()
                 self._plans.clear()

@@ -66,9 +66,11 @@ class Execution:
         self._name = name
         self._stream = stream
         self._jit = jit
-        self._runtime_cache: Any = None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._context = self._made_context(engine)
+        self._settled = False
+        self._plain = False
+        # In this order: what is let go of goes from the first to the last, and RTX's context needs the other two.
+        self._context, self._config, self._runtime_cache = self._made_context(engine)
         trt = binding.module
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         outputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
@@ -96,18 +98,21 @@ class Execution:
         # Made on the caller's stream: when the caller lets go of it, it is used again in that stream's order.
         output = torch.empty(self._output.shape, dtype=self._returned, device=self._output.device)
         self._stream.wait_stream(caller)
-        with torch.cuda.stream(self._stream):
-            for buffer, tensor in zip(self._inputs, inputs, strict=True):
-                buffer.copy_(tensor, non_blocking=True)
-            self._launch()
-            output.copy_(self._output, non_blocking=True)
-        # The caller's next work waits for the copies out of its inputs too, so that it may use their memory again.
-        caller.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                for buffer, tensor in zip(self._inputs, inputs, strict=True):
+                    buffer.copy_(tensor, non_blocking=True)
+                self._launch()
+                output.copy_(self._output, non_blocking=True)
+        finally:
+            # The caller's next work waits for the copies out of its inputs too, so that it may use their memory again.
+            caller.wait_stream(self._stream)
         return output
 
     def forget_graph(self) -> None:
         """Capture again at the next run: the weights have changed places."""
         self._graph = None
+        self._settled = self._plain = False
 
     def _launch(self) -> None:
         if self._graph is not None:
@@ -115,12 +120,22 @@ class Execution:
             return
         # The first run settles shapes, loads kernels and, in RTX, compiles them: none of it may happen in a capture.
         self._enqueue()
-        self._keep_kernels()
-        capturable = getattr(self._context, "is_stream_capturable", None)
-        if capturable is not None and not capturable(self._stream.cuda_stream):
-            log.warning("the %s cannot be captured into a CUDA graph, and runs slower without", self._name)
+        if not self._settled:
+            self._settled = True
+            self._keep_kernels()
+        if self._plain:
             return
-        self._graph = self._captured()
+        capturable = getattr(self._context, "is_stream_capturable", None)
+        try:
+            if capturable is not None and not capturable(self._stream.cuda_stream):
+                raise EngineError("its package says so")
+            self._graph = self._captured()
+        except EngineError as error:
+            # It has run, and goes on running; tried once, for each try waits for the whole device.
+            self._plain = True
+            log.warning(
+                "the %s cannot be captured into a CUDA graph, and runs slower without: %s", self._name, str(error)
+            )
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         graph, queued = torch.cuda.CUDAGraph(), False
@@ -129,12 +144,10 @@ class Execution:
             with capturing, torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 queued = self._context.execute_async_v3(self._stream.cuda_stream)
         except RuntimeError as error:
-            raise EngineError(
-                f"the {self._name} could not be captured into a graph ({one_line(str(error))})"
-            ) from error
+            raise EngineError(one_line(str(error))) from error
         # Refused, it has left an empty graph, which would give the same picture for ever.
         if not queued:
-            raise EngineError(f"the {self._name} could not be captured into a graph: {self._binding.reason()}")
+            raise EngineError(self._binding.reason())
         return graph
 
     def _enqueue(self) -> None:
@@ -142,15 +155,22 @@ class Execution:
         if not self._context.execute_async_v3(self._stream.cuda_stream):
             raise EngineError(f"{self._binding.flavour} could not run the {self._name}: {self._binding.reason()}")
 
-    def _made_context(self, engine: Any) -> Any:
+    def _made_context(self, engine: Any) -> tuple[Any, Any, Any]:
+        """The context, and what RTX's must not outlive: its configuration and the cache of its kernels."""
         self._binding.forget()
+        config: Any = None
+        cache: Any = None
         if self._binding.flavour == "tensorrt-rtx":
             config = engine.create_runtime_config()
-            self._runtime_cache = config.create_runtime_cache()
+            cache = None if config is None else config.create_runtime_cache()
+            if config is None or cache is None:
+                raise EngineError(
+                    f"{self._binding.flavour} could not prepare to run the {self._name}: {self._binding.reason()}"
+                )
             # What was compiled for another card, driver or version is refused there, and compiled again.
             if self._jit.is_file():
-                self._runtime_cache.deserialize(self._jit.read_bytes())
-            config.set_runtime_cache(self._runtime_cache)
+                cache.deserialize(self._jit.read_bytes())
+            config.set_runtime_cache(cache)
             # Compiled in the background otherwise, and the graph would hold the slow kernels for good.
             strategies = self._binding.module.DynamicShapesKernelSpecializationStrategy
             config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
@@ -162,13 +182,17 @@ class Execution:
                 f"{self._binding.flavour} could not make a context for the {self._name} ({self._binding.reason()}); if "
                 "memory ran out, close other programs or use a smaller size"
             )
-        return context
+        return context, config, cache
 
     def _keep_kernels(self) -> None:
         """Keep what RTX compiled on the first run: it is most of the time that a start takes."""
         if self._runtime_cache is None:
             return
-        data = bytes(self._runtime_cache.serialize())
+        self._stream.synchronize()  # it is whole only when the run is over
+        serialised = self._runtime_cache.serialize()
+        if serialised is None:
+            return
+        data = bytes(serialised)
         if not self._jit.is_file() or self._jit.read_bytes() != data:
             write_atomically(self._jit, data)
 

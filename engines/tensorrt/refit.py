@@ -54,7 +54,10 @@ def refit(binding: Binding, engine: Any, name: str, weights: Mapping[str, Tensor
     binding.forget()
     if not engine.refittable:
         raise EngineError(f"the plan of the {name} cannot be refitted; build it with refittable=True")
-    refitter = trt.Refitter(engine, binding.logger)
+    try:
+        refitter = trt.Refitter(engine, binding.logger)
+    except TypeError:  # the constructor's None, as the binding shows it
+        raise EngineError(f"{binding.flavour} could not refit the {name}: {binding.reason()}") from None
     dtypes = {
         trt.DataType.FLOAT: torch.float32,
         trt.DataType.HALF: torch.float16,

@@ -99,9 +99,15 @@ class TensorRTRuntime:
             return TorchRuntime(self.device).compile(network)
 
         def load(batch: int) -> Loaded:
+            file = self.plan_file(network, batch)
+            kept = file.is_file()
             plan = self.plan(network, batch)
-            engine = deserialise(self.binding, plan.data, network.name)
-            return Loaded(engine, plan.weights, plans.jit_file(self.plan_file(network, batch)))
+            try:
+                engine = deserialise(self.binding, plan.data, network.name)
+            except EngineError as error:
+                again = f"; if it stays so, delete {file}: the plan is then built anew" if kept else ""
+                raise EngineError(f"{error}{again}") from error
+            return Loaded(engine, plan.weights, plans.jit_file(file))
 
         return TensorRTEngine(self.binding, network, self.device, self.profile, load)
 

@@ -137,6 +137,8 @@ def _measure(stream: Stream, random: RandomModel, scale: Scale, report: Report, 
     # Before the pipeline, which brings its own copy of the weights.
     if stream.runtime.device.type == "cuda":
         found["peak_memory_mb"] = round(torch.cuda.max_memory_allocated(stream.runtime.device) / 1e6)
+        # With what the graphs keep for themselves.
+        found["reserved_memory_mb"] = round(torch.cuda.max_memory_reserved(stream.runtime.device) / 1e6)
     with report.part(f"{on}: diffusers' pipeline"):
         found["diffusers"] = against(stream, random, pictures, STEPS, scale.calls)
     energy = None

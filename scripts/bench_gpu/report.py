@@ -54,7 +54,13 @@ class Report:
         try:
             yield
         except (NotMeasured, EngineError, torch.OutOfMemoryError) as error:
-            self.not_measured(what, str(error).splitlines()[0])
+            self.not_measured(what, _first_line(error))
+        except (
+            RuntimeError,
+            ValueError,
+            OSError,
+        ) as error:  # of a package's own: an hour on a lent card is not to end with it
+            self.not_measured(what, f"{type(error).__name__}: {_first_line(error)}")
         finally:
             self.write()
             gc.collect()
@@ -102,3 +108,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
         found["capability"] = f"{properties.major}.{properties.minor}"
         found["gpu_memory_gb"] = round(properties.total_memory / 1e9, 1)
     return found
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]

@@ -68,8 +68,10 @@ class RollingModel:
         return TorchRuntime(self.transformer.device)
 
     def text_encoder(self) -> Network:
-        """Token ids to embeddings."""
-        return Network("text", self.key, (Input("ids", (self.text_length,), torch.int64),), self.make_text_encoder)
+        """Token ids to embeddings, in the module's own precision: half of it overflows in a large T5."""
+        return Network(
+            "text", self.key, (Input("ids", (self.text_length,), torch.int64),), self.make_text_encoder, exact=True
+        )
 
     def latent_size(self, config: RollingConfig) -> tuple[int, int]:
         """(h, w) of a latent."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
+import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -67,6 +70,24 @@ def test_outputs_are_the_callers_to_keep() -> None:
         with torch.inference_mode():
             output.zero_()
     assert torch.equal(made(*given[0]), toys.expected(network, given[0]))
+
+
+def test_the_weights_go_with_their_engine() -> None:
+    network = toys.small()
+    module = network.build().eval().requires_grad_(False)
+    held = weakref.ref(module)
+    made = CudaEngine(partial(_call, module), network, CPU, FakeGraphs(taped=False))
+    made(*toys.random_inputs(network, 1))
+    gc.disable()  # a device that is full does not make Python look for cycles
+    try:
+        del made, module
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def _call(module: nn.Module, *inputs: Tensor) -> Tensor:
+    return module(*inputs)
 
 
 def test_inputs_stay_as_they_were_and_may_be_changed_after() -> None:

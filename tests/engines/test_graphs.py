@@ -30,8 +30,9 @@ class FakeCuda:
         class Stream:
             made = 0
 
-            def __init__(self, device: object = None, name: str | None = None) -> None:
+            def __init__(self, device: object = None, name: str | None = None, priority: int = 0) -> None:
                 Stream.made += 1
+                self.priority = priority
                 self.name = name or f"s{Stream.made}"
 
             def wait_stream(self, other: Stream) -> None:
@@ -94,7 +95,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 def test_warmed_on_a_side_stream_and_captured_once(cuda: FakeCuda) -> None:
     def work() -> None:
-        assert recording() and torch.is_inference_mode_enabled() and torch.backends.cudnn.benchmark
+        assert recording() and torch.is_inference_mode_enabled()
+        # Measuring kernels waits for the device, which no capture survives.
+        assert torch.backends.cudnn.benchmark == ("capture" not in cuda.events)
         cuda.events.append(f"work on {cuda.stream.name}")
 
     before = torch.backends.cudnn.benchmark
@@ -116,6 +119,7 @@ def test_a_capture_that_fails_leaves_everything_as_it_was(cuda: FakeCuda) -> Non
     with pytest.raises(RuntimeError, match="not permitted"):
         CudaGraphs(CUDA).record(lambda: None)
     assert cuda.stream.name == "caller" and not recording()
+    assert cuda.events[-1].startswith("caller waits for")
     free: list[bool] = []
 
     def other() -> None:
@@ -126,6 +130,38 @@ def test_a_capture_that_fails_leaves_everything_as_it_was(cuda: FakeCuda) -> Non
     thread.start()
     thread.join()
     assert free == [True]
+
+
+def test_a_capture_says_what_went_wrong_in_it_and_leaves_no_pool_behind(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = iter(["pool", "another"])
+    ended: list[tuple[int, str]] = []
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *given: ended.append(given), raising=False)
+    cuda.capture_fails = True  # as CUDA does when what was captured has failed
+
+    def work() -> None:
+        if "capture" in cuda.events:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    graphs = CudaGraphs(CUDA)
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.record(work)
+    assert ended == [(0, "pool")] and graphs._pool == "another"
+
+
+def test_a_device_that_is_lost_lets_the_next_caller_in(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = CudaGraphs(CUDA).turns()
+
+    def lost(event: object) -> None:
+        raise RuntimeError("the device has gone")
+
+    for _ in range(2):  # an error each time, and no waiting for a lock that nobody gives back
+        with monkeypatch.context() as patch:
+            patch.setattr(cuda.stream, "wait_event", lost, raising=False)
+            with pytest.raises(RuntimeError, match="gone"), turns:
+                pass
 
 
 def test_one_recording_at_a_time() -> None:
@@ -180,6 +216,7 @@ def test_a_step_copies_on_its_own_stream_and_waits_once(cuda: FakeCuda, monkeypa
 
     step = CudaStep(replay, given, made)
     copies = step._copies.name
+    assert step._copies.priority != CudaGraphs(CUDA)._stream.priority  # the same stream could be a capture's
     rows = [np.array([1, 2, 3], np.uint8), np.array([4, 5, 6], np.uint8)]
     first = step(rows)
     assert cuda.events == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from engines import EngineError, Network
 from engines.base import Input
 from engines.tensorrt import Profile, TensorRTEngine
 from engines.tensorrt.engine import Loaded
-from tests.engines.fake_tensorrt import CudaEngine, FakeTensorRT, parameters
+from tests.engines.fake_tensorrt import Context, CudaEngine, FakeTensorRT, Refitter, parameters
 
 INPUTS = (Input("x", (3,), torch.float32), Input("t", (), torch.int64))
 
@@ -125,11 +126,82 @@ def test_a_refusal_to_run_is_an_error_and_not_an_old_picture(fake: FakeTensorRT)
         engine(*inputs(1))
 
 
-def test_a_graph_that_holds_nothing_is_an_error_and_not_the_same_picture_for_ever(fake: FakeTensorRT) -> None:
+class Told:
+    """Something that says when it goes."""
+
+    def __init__(self, events: list[str], name: str) -> None:
+        self.events, self.name = events, name
+
+    def __del__(self) -> None:
+        self.events.append(f"{self.name} goes")
+
+
+class Cache(Told):
+    def serialize(self) -> bytes:
+        self.events.append("kernels kept")
+        return b"kernels"
+
+
+class RuntimeConfig(Told):
+    def create_runtime_cache(self) -> Cache:
+        return Cache(self.events, "cache")
+
+    def set_runtime_cache(self, cache: Cache) -> None: ...
+
+
+class RtxContext(Context, Told):
+    def __init__(self, engine: CudaEngine) -> None:
+        Context.__init__(self, engine)
+        Told.__init__(self, engine.fake.events, "context")
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return not self.engine.fake.capture_fails
+
+
+class RtxEngine(CudaEngine):
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig(self.fake.events, "config")
+
+    def create_execution_context(self, config: RuntimeConfig | None = None) -> RtxContext:
+        assert config is not None
+        return RtxContext(self)
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+def test_rtx_keeps_its_kernels_after_the_first_run_and_its_cache_as_long_as_the_context(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capturable: bool
+) -> None:
+    fake = FakeTensorRT("tensorrt-rtx")
+    fake.binding.module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="EAGER")
+    fake.capture_fails = not capturable
+    fake.install(monkeypatch)
+    jit = tmp_path / "small.jit"
+    plan = RtxEngine(fake, NETWORK, lambda b: b == 1)
+    engine = TensorRTEngine(fake.binding, NETWORK, torch.device("cuda:0"), None, lambda b: Loaded(plan, {}, jit))
+    for seed in range(3):
+        assert torch.equal(engine(*inputs(1, seed)), build()(*inputs(1, seed)))
+    assert jit.read_bytes() == b"kernels"
+    kept = fake.events.index("kernels kept")
+    assert fake.events[kept - 2 : kept] == ["run", "wait for engine"]  # not while it still compiles
+    assert fake.events.count("kernels kept") == 1
+    assert not [event for event in fake.events if event.endswith("goes")]
+    del engine
+    assert [event for event in fake.events if event.endswith("goes")] == ["context goes", "config goes", "cache goes"]
+
+
+def test_what_cannot_be_captured_runs_plainly_and_is_tried_and_said_once(
+    fake: FakeTensorRT, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = Maker(fake).engine()
     fake.capture_fails = True
-    with pytest.raises(EngineError, match="could not be captured into a graph"):
-        engine(*inputs(1))
+    for seed in range(4):  # and not the same picture for ever, from the empty graph
+        assert torch.equal(engine(*inputs(1, seed)), build()(*inputs(1, seed)))
+    assert caplog.text.count("cannot be captured into a CUDA graph") == 1
+    assert [e for e in fake.events if e in ("run", "capture", "replay")] == ["run", "capture", "run", "run", "run"]
+    fake.capture_fails = False
+    engine.refit(replaced(3)[0])
+    engine(*inputs(1))
+    assert fake.events.count("capture") == 2
 
 
 def replaced(seed: int) -> tuple[dict[str, Tensor], Small]:
@@ -161,6 +233,31 @@ def test_a_plan_loaded_after_a_refit_has_the_new_weights(fake: FakeTensorRT) -> 
     for tensor in weights.values():
         tensor.zero_()
     assert torch.equal(engine(*inputs(3)), module(*inputs(3)))
+
+
+@pytest.mark.parametrize("error", [TypeError("nullptr"), MemoryError(), KeyboardInterrupt()])
+def test_a_refit_that_breaks_off_leaves_the_weights_before_it(
+    fake: FakeTensorRT, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    engine = Maker(fake).engine()
+    for batch in (1, 2):
+        engine(*inputs(batch))
+    made = Refitter.__init__
+    count = 0
+
+    def second_fails(self: Refitter, *given: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise error
+        made(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Refitter, "__init__", second_fails)
+        with pytest.raises((EngineError, MemoryError, KeyboardInterrupt)):
+            engine.refit(replaced(4)[0])
+    for batch in (1, 2):
+        assert torch.equal(engine(*inputs(batch)), build()(*inputs(batch)))
 
 
 def test_a_failed_refit_leaves_the_weights_before_it(fake: FakeTensorRT) -> None:

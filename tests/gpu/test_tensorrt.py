@@ -161,21 +161,28 @@ def test_waits_for_the_callers_stream_and_the_caller_for_it(runtime: Make) -> No
 def test_threads_that_share_an_engine_get_their_own_results(runtime: Make) -> None:
     network = toys.small()
     engine = compiled(runtime(), network)
-    wrong: list[int] = []
+    given = [toys.random_inputs(network, 1 + seed % 2, seed) for seed in range(4)]
+    expected = [toys.expected(network, inputs) for inputs in given]
+    wrong: list[object] = []
 
     def work(seed: int) -> None:
-        inputs = on_gpu(toys.random_inputs(network, 1 + seed % 2, seed))
-        with torch.cuda.stream(torch.cuda.Stream()):
-            torch.cuda.current_stream().wait_stream(torch.cuda.default_stream())
-            want = engine(*inputs).clone()
-            wrong.extend(seed for _ in range(50) if not torch.equal(engine(*inputs), want))
+        try:
+            inputs = on_gpu(given[seed])
+            with torch.cuda.stream(torch.cuda.Stream()):
+                torch.cuda.current_stream().wait_stream(torch.cuda.default_stream())
+                want = engine(*inputs).clone()
+                if not agrees(want, expected[seed], HALF):
+                    wrong.append(seed)
+                wrong.extend(seed for _ in range(50) if not torch.equal(engine(*inputs), want))
+        except Exception as error:
+            wrong.append(error)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    assert not wrong
+        thread.join(300)
+    assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
 def test_a_profile_serves_its_batch_sizes_with_one_plan(runtime: Make, cache: Path) -> None:

@@ -128,7 +128,7 @@ class PictureVae:
 
 class ToyText(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
-        return torch.sin(ids[:, :, None].float() * torch.arange(1, TEXT[1] + 1))
+        return torch.sin(ids[:, :, None].float() * torch.arange(1, TEXT[1] + 1, device=ids.device))
 
 
 def tokenize(text: str) -> Tensor:

@@ -92,13 +92,13 @@ def test_one_by_one_records_nothing_and_shares_the_engines() -> None:
 
 def test_what_fails_is_written_down_and_the_rest_goes_on(tmp_path: Path) -> None:
     report = Report(CPU, tmp_path / "report.json", toy=True)
-    for error in (EngineError("no\nmore"), NotMeasured("why"), torch.OutOfMemoryError("full")):
+    for error in (EngineError("no\nmore"), NotMeasured("why"), torch.OutOfMemoryError("full"), RuntimeError("a\nb")):
         with report.part("this"):
             raise error
     with pytest.raises(ZeroDivisionError), report.part("that"):
         _ = 1 / 0
     assert json.loads((tmp_path / "report.json").read_text())["not_measured"] == [
-        {"what": "this", "why": why} for why in ("no", "why", "full")
+        {"what": "this", "why": why} for why in ("no", "why", "full", "RuntimeError: a")
     ]
 
 
