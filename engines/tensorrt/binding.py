@@ -145,6 +145,13 @@ def card(flavour: Flavour, device: torch.device) -> Card:
     return Card(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device), _driver(flavour))
 
 
+def supported(binding: Binding, card: Card) -> bool:
+    """Whether the package names this kind of card; RTX leaves out those of data centres, where some plans build and run
+    and others do not."""
+    kinds = getattr(binding.module, "ComputeCapability", None)
+    return kinds is None or hasattr(kinds, f"SM{card.capability[0]}{card.capability[1]}")
+
+
 def _driver(flavour: Flavour) -> str:
     version = ctypes.c_int()
     try:

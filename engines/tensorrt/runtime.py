@@ -68,6 +68,11 @@ class TensorRTRuntime:
         # With its index: another thread's current device may be another one.
         self.device = torch.device("cuda", torch.cuda.current_device() if str(wanted) == "cuda" else wanted.index)
         self.card = bindings.card(self.binding.flavour, self.device)
+        if not bindings.supported(self.binding, self.card):
+            log.warning(
+                "%s does not name the %s among its cards and may fail on it; --engine cuda does not need it",
+                self.name, self.card.name,
+            )  # fmt: skip
         self.precision: Precision = precision
         self.refittable = refittable
         self.profile = profile

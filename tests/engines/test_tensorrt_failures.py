@@ -215,3 +215,9 @@ def test_the_packages_own_objects_that_are_not_made(monkeypatch: pytest.MonkeyPa
         deserialise(binding, b"plan", "unet")
     with pytest.raises(EngineError, match="could not make its builder: it gave no reason"):
         build(binding, tmp_path / "one.onnx", "unet")
+
+
+@needs_rtx
+@pytest.mark.parametrize(("capability", "named"), [((8, 9), True), ((12, 0), True), ((9, 0), False)])
+def test_cards_that_rtx_is_not_made_for_are_known(rtx: Binding, capability: tuple[int, int], named: bool) -> None:
+    assert bindings.supported(rtx, bindings.Card("a card", capability, "13.0")) is named
