@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -14,8 +14,10 @@ import torch
 from apps.quality import psnr
 from engines import EngineError, Network, Runtime, shared_engine
 from engines.agreement import difference, feed
+from engines.export import require
+from engines.notes import Note
 from engines.openvino_engine import OpenVINORuntime
-from engines.quantisation import require_nncf
+from engines.quantisation import Sample, require_nncf
 from engines.torch_engine import TorchRuntime
 from streamdiff.calibration import PROMPTS, record
 from streamdiff.conditioning import Conditioning
@@ -37,6 +39,62 @@ LEAST_GAIN = 1.05
 
 NEAREST = 0.3
 """Strength at which a picture is compared with what went in: near enough for a truth, far enough to need the UNet."""
+
+
+class Quantiser(Runtime, Protocol):
+    """A runtime that runs networks in eight bits."""
+
+    def quantise(self, network: Network, samples: Sequence[Sample]) -> None:
+        """Prepare a network for int8, from rows of its inputs, and keep it."""
+        ...
+
+    def int8_note(self, network: Network) -> Note | None:
+        """What is known of a network's int8 form; None where there is none."""
+        ...
+
+    def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
+        """Keep what was measured, and whether int8 may be used where no precision is asked for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """The runtimes that an int8 build works with.
+
+    Attributes:
+        exact: float32, the truth.
+        full: the best precision that is not int8.
+        quantiser: prepares int8.
+        make_eight: makes the one that runs int8, once it is prepared.
+    """
+
+    exact: Runtime
+    full: Runtime
+    quantiser: Quantiser
+    make_eight: Callable[[], Runtime]
+
+
+def precisions(runtime: Runtime) -> Precisions:
+    """For a runtime's engine and device.
+
+    Raises:
+        EngineError: it has no int8, or what that needs is not installed.
+    """
+    from engines.tensorrt import TensorRTRuntime
+
+    if isinstance(runtime, TensorRTRuntime):
+        device, flavour = runtime.device, runtime.binding.flavour
+        require("onnx", "onnxruntime")
+        eight = TensorRTRuntime(device, flavour, "int8", progress=runtime.progress)
+        full = TensorRTRuntime(device, flavour, "fp16", progress=runtime.progress)
+        return Precisions(TorchRuntime(device, "fp32"), full, eight, lambda: eight)
+    if not isinstance(runtime, OpenVINORuntime):
+        raise EngineError(
+            f"int8 is for openvino on a CPU and for tensorrt, not for {runtime.name}; leave --engine and --device out"
+        )
+    require_nncf()
+    exact = OpenVINORuntime("fp32")
+    return Precisions(exact, _full(), exact, lambda: OpenVINORuntime("int8"))
 
 
 class Watch(Protocol):
@@ -142,47 +200,52 @@ def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[s
     return found
 
 
-def built_int8(model: Model, size: tuple[int, int]) -> Verdict | None:
-    """What was measured when int8 was built for a model and size; None where it was not, or not to the end."""
-    runtime = OpenVINORuntime()
+def built_int8(model: Model, size: tuple[int, int], runtime: Quantiser | None = None) -> Verdict | None:
+    """What was measured when int8 was built for a model and size, by default for OpenVINO; None where it was not, or
+    not to the end."""
+    runtime = runtime or OpenVINORuntime()
     notes = [runtime.int8_note(network) for network in all_networks(model, runtime, size) if not network.exact]
     measured = [note.figures for note in notes if note is not None and note.figures]
     return Verdict(**measured[0]) if len(measured) == len(notes) else None
 
 
-def build_int8(model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch) -> Verdict:
-    """Quantise a model for OpenVINO, compare it with full precision, and say whether it is to be used by itself.
+def build_int8(
+    model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch, using: Precisions | None = None
+) -> Verdict:
+    """Quantise a model, compare it with full precision, and say whether it is to be used by itself.
 
     Args:
         model: the model.
         size: width and height.
         pictures: real frames, some dozens; every fourth is kept from the calibration for the comparison.
         watch: is told of the progress.
+        using: with what; None is OpenVINO.
 
     Raises:
         EngineError: it cannot be built here.
     """
-    require_nncf()
-    exact = OpenVINORuntime("fp32")
+    using = using or precisions(OpenVINORuntime())
+    quantiser = using.quantiser
     kept = [p for i, p in enumerate(pictures) if i % 4 == 3] or list(pictures)
     rest = [p for i, p in enumerate(pictures) if i % 4 != 3] or list(pictures)
     watch.stage("recording what the networks are given", SETTINGS)
-    samples = record(model, exact, size, rest, SETTINGS, watch.part)
-    networks = [network for network in all_networks(model, exact, size) if not network.exact]
+    samples = record(model, using.exact, size, rest, SETTINGS, watch.part)
+    networks = [network for network in all_networks(model, using.exact, size) if not network.exact]
     for network in networks:
         watch.stage(f"quantising the {network.name}")
-        exact.quantise(network, samples.pop(network.name))
-    verdict = compare(model, size, kept, watch)
+        quantiser.quantise(network, samples.pop(network.name))
+    verdict = compare(model, size, kept, watch, using)
     for network in networks:
-        exact.choose_int8(network, verdict.good, verdict.figures())
+        quantiser.choose_int8(network, verdict.good, verdict.figures())
     return verdict
 
 
-def compare(model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch) -> Verdict:
+def compare(
+    model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch, using: Precisions
+) -> Verdict:
     """Measure int8 against full precision: quality against fp32 and against the input, and time in turns."""
     config = StreamConfig.make(width=size[0], height=size[1])
-    runtimes = OpenVINORuntime("fp32"), _full(), OpenVINORuntime("int8")
-    streams = [Stream(model, runtime, config) for runtime in runtimes]
+    streams = [Stream(model, runtime, config) for runtime in (using.exact, using.full, using.make_eight())]
     prompts = [style.prompt for style in model.styles] or list(PROMPTS)
     plain = next((p for p in prompts if "photo" in p), "")
     watch.stage("comparing with full precision", len(prompts) + len(pictures))

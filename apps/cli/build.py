@@ -41,7 +41,7 @@ def build(
     engine: options.EngineName = None,
     device: options.Device = None,
 ) -> None:
-    """Build a model's engines ahead of time; int8 is measured, and used from then on where it is good."""
+    """Build a model's engines ahead of time; int8 is measured, and on a CPU used from then on where it is good."""
     width, height = options.size(size) if size else (None, None)
     choice = options.choose(
         model=model, vae=vae, lora=lora, engine=engine, device=device, width=width, height=height,
@@ -55,35 +55,36 @@ def build(
 
     with _watching() as watch:
         runtime = choose(choice.engine, choice.device, choice.precision, watch.share)
-        if precision == "int8" and runtime.name != "openvino":
-            raise ConfigError(f"int8 is for openvino on a CPU, not for {runtime.name}; leave --engine and --device out")
+        using = building.precisions(runtime) if precision == "int8" else None
         loaded = load_model(choice.model, lora=choice.lora, vae=choice.vae)
         pixels = (width, height) if width and height else loaded.default_size
-        if precision == "int8":
+        if using is not None:
             with _lock():
-                known = None if again else building.built_int8(loaded, pixels)
-                verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch)
+                known = None if again else building.built_int8(loaded, pixels, using.quantiser)
+                verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch, using)
             found: list[tuple[str, float, float]] = []
         else:
             building.build(loaded, runtime, pixels, watch)
             found = building.check(loaded, runtime, pixels) if check else []
             known = verdict = None
     if verdict is not None:
-        _say(verdict, known is not None)
+        _say(verdict, known is not None, by_itself=runtime.name == "openvino")
         return
     print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
     for name, largest, relative in found:
         print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
 
 
-def _say(verdict: Verdict, before: bool) -> None:
+def _say(verdict: Verdict, before: bool, *, by_itself: bool) -> None:
     console().print(
         f"int8{' (built before; --again builds anew)' if before else ''}: "
         f"{verdict.int8_ms:.1f} ms a frame against {verdict.full_ms:.1f}, {verdict.speedup:.2f} times as fast\n"
         f"loss {verdict.loss_db:+.2f} dB against the input; against fp32 {verdict.int8_psnr:.1f} dB "
         f"(full precision: {verdict.full_psnr:.1f})"
     )
-    if verdict.good:
+    if verdict.good and not by_itself:
+        console().print("--precision int8 takes it")
+    elif verdict.good:
         console().print("it is used from now on; --precision bf16 or fp32 goes without")
     else:
         console().print("it is not used by itself: it loses more than 1 dB or gains nothing; --precision int8 takes it")

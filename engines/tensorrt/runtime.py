@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,10 +14,12 @@ import torch
 
 from engines import export
 from engines.base import Engine, Network
-from engines.cache import cache_file
+from engines.cache import cache_file, write_atomically
 from engines.errors import EngineError
 from engines.export import Precision
 from engines.notes import Note, read_note, write_note
+from engines.quantisation import Sample
+from engines.quantised_onnx import quantise_onnx
 from engines.tensorrt import binding as bindings
 from engines.tensorrt import plans
 from engines.tensorrt.binding import Binding, Flavour
@@ -49,7 +54,8 @@ class TensorRTRuntime:
         Args:
             device: a CUDA device.
             flavour: which package; None takes "tensorrt" where it is installed, else "tensorrt-rtx".
-            precision: of weights and arithmetic; the caller's types are the same in either.
+            precision: of weights and arithmetic; the caller's types are the same in all. "int8", beside fp16, is for
+                networks that ``quantise`` has prepared.
             refittable: build the denoiser so that its matrices and kernels can be replaced (``TensorRTEngine.refit``).
             profile: batch sizes that one plan serves, slower than a plan for each, the weights held once; None builds
                 a plan for each batch size that is asked for.
@@ -58,8 +64,10 @@ class TensorRTRuntime:
         Raises:
             EngineError: the package or its libraries are missing, there is no CUDA device, or an unknown precision.
         """
-        if precision not in ("fp16", "fp32"):
-            raise EngineError(f"precision {precision!r}: TensorRT takes fp16 or fp32")
+        if precision not in ("fp16", "fp32", "int8"):
+            raise EngineError(f"precision {precision!r}: TensorRT takes fp16, fp32 or int8")
+        if precision == "int8" and refittable:
+            raise EngineError("weights in int8 cannot be replaced; leave refittable out, or use fp16")
         self.binding: Binding = bindings.load(flavour)
         wanted = torch.device(device)
         if wanted.type != "cuda":
@@ -73,10 +81,10 @@ class TensorRTRuntime:
                 "%s does not name the %s among its cards and may fail on it; --engine cuda does not need it",
                 self.name, self.card.name,
             )  # fmt: skip
-        self.precision: Precision = precision
+        self.precision = precision
         self.refittable = refittable
         self.profile = profile
-        self._progress = progress
+        self.progress = progress
 
     @property
     def name(self) -> str:
@@ -99,6 +107,11 @@ class TensorRTRuntime:
         Raises:
             EngineError: it cannot be exported, built or loaded.
         """
+        if self.precision == "int8" and not network.exact and not self._eight_file(network).is_file():
+            raise EngineError(
+                f"int8: the {network.name} of this model has not been built at this size; run: streamdiff build "
+                f"--engine {self.name} --precision int8"
+            )
         # Text encoder and conditioner run once a prompt, in float32: a build would take longer than it could ever gain.
         if network.exact:
             return TorchRuntime(self.device).compile(network)
@@ -129,12 +142,53 @@ class TensorRTRuntime:
             write_note(file, Note.of(network, self.name, self.precision))
         return plan
 
+    def quantise(self, network: Network, samples: Sequence[Sample]) -> None:
+        """Prepare a network for int8: its graph is kept, and plans for any batch size are built from that.
+
+        Args:
+            network: not an exact one.
+            samples: rows of its inputs, as many as are to be run.
+
+        Raises:
+            EngineError: it failed.
+        """
+        path = self._eight_file(network)
+        with tempfile.TemporaryDirectory(prefix="streamdiff") as folder:
+            onnx = Path(folder) / path.name
+            export.export_onnx(network, onnx, precision="fp16", batch=None, folded=True)
+            quantise_onnx(onnx, network.name, network.inputs, samples)
+            bytes_at_edges(onnx)
+            write_atomically(path, onnx.read_bytes())
+        if path.is_file():
+            write_note(path, Note.of(network, self.name, "int8", chosen=False))
+
+    def int8_note(self, network: Network) -> Note | None:
+        """What is known of a network's int8 graph; None where it has not been prepared."""
+        path = self._eight_file(network)
+        return read_note(path) if path.is_file() else None
+
+    def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
+        """Keep what was measured. Plans in int8 are used where they are asked for, and never by themselves."""
+        path = self._eight_file(network)
+        note = read_note(path) or Note.of(network, self.name, "int8")
+        write_note(path, replace(note, chosen=chosen, figures=dict(figures)))
+
     def _build(self, network: Network, batch: int) -> Plan:
         log.info("building the %s for %s; this is done once", network.name, self.description)
+        if self.precision == "int8":
+            return build(
+                self.binding,
+                self._eight_file(network),
+                network.name,
+                profile=self.profile or Profile(batch, batch, batch),
+                timing_cache=self._timing_file(),
+                progress=self.progress,
+            )
         with tempfile.TemporaryDirectory(prefix="streamdiff") as folder:
             onnx = Path(folder) / f"{network.name}.onnx"
             free = None if self.profile is not None else batch
-            export.export_onnx(network, onnx, precision=self.precision, batch=free)
+            full: Precision = "fp32" if self.precision == "fp32" else "fp16"
+            export.export_onnx(network, onnx, precision=full, batch=free)
             bytes_at_edges(onnx)
             return build(
                 self.binding,
@@ -143,17 +197,24 @@ class TensorRTRuntime:
                 profile=self.profile,
                 refittable=matrices(onnx) if self._refits(network) else None,
                 timing_cache=self._timing_file(),
-                progress=self._progress,
+                progress=self.progress,
             )
 
     def plan_file(self, network: Network, batch: int) -> Path:
         """Where the plan for a batch size, or for the profile, is kept: named by everything that changes it."""
         # The packages that draw the graph count too: an upgrade may draw it otherwise.
-        drawn = [version(name) for name in ("torch", "diffusers")]
+        drawn: list[str] = [version(name) for name in ("torch", "diffusers")]
+        if self.precision == "int8":
+            drawn.append(hashlib.sha256(self._eight_file(network).read_bytes()).hexdigest())
         return cache_file(
             network, plans.SUFFIX, FORMAT, export.FORMAT, self.name, self.binding.version, self.precision,
             batch if self.profile is None else self.profile, self._refits(network), self.card, drawn,
         )  # fmt: skip
+
+    def _eight_file(self, network: Network) -> Path:
+        """The graph in int8, from which plans are built."""
+        versions = [version(name) for name in ("torch", "diffusers", "onnxruntime")]
+        return cache_file(network, ".onnx", FORMAT, export.FORMAT, self.name, "int8", versions)
 
     def _refits(self, network: Network) -> bool:
         # LoRAs change the UNet in all its forms; what they change of CLIP and of the conditioner runs in PyTorch.
