@@ -75,7 +75,7 @@ class Precisions:
 
 
 def precisions(runtime: Runtime) -> Precisions:
-    """For a runtime's engine and device.
+    """For a runtime of full precision, its engine and device.
 
     Raises:
         EngineError: it has no int8, or what that needs is not installed.
@@ -86,11 +86,10 @@ def precisions(runtime: Runtime) -> Precisions:
         device, flavour = runtime.device, runtime.binding.flavour
         require("onnx", "onnxruntime")
         eight = TensorRTRuntime(device, flavour, "int8", progress=runtime.progress)
-        full = TensorRTRuntime(device, flavour, "fp16", progress=runtime.progress)
-        return Precisions(TorchRuntime(device, "fp32"), full, eight, lambda: eight)
+        return Precisions(TorchRuntime(device, "fp32"), runtime, eight, lambda: eight)
     if not isinstance(runtime, OpenVINORuntime):
         raise EngineError(
-            f"int8 is for openvino on a CPU and for tensorrt, not for {runtime.name}; leave --engine and --device out"
+            f"int8 is not for {runtime.name}: use --device cpu for openvino, or --engine tensorrt or tensorrt-rtx"
         )
     require_nncf()
     exact = OpenVINORuntime("fp32")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -84,39 +84,52 @@ class CudaGraphs:
                     with best_kernels():
                         for _ in range(WARM):
                             work()
-                    graph = self._captured(work)
+                    graph = captured(work, self._device, self._stream, self._pool)
+            except BaseException:
+                self._pool = torch.cuda.graph_pool_handle()  # the old one may be the failed capture's for ever
+                raise
             finally:
                 caller.wait_stream(self._stream)
         return partial(_replay, graph, work)
 
-    def _captured(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        failed: BaseException | None = None
-        try:
-            # Other threads go on allocating meanwhile, which the default mode would make an error.
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                try:
-                    work()
-                except BaseException as error:
-                    failed = error
-                    raise
-        except BaseException as error:
-            self._give_up_pool()
-            # What went wrong within a capture, and not that the capture could then not be ended.
-            raise (failed or error) from None
-        return graph
-
-    def _give_up_pool(self) -> None:
-        """After a capture that could not be ended, the allocator would take it to be under way for ever."""
-        end = getattr(torch._C, "_cuda_endAllocateToPool", None)  # pyright: ignore[reportPrivateUsage]
-        if end is not None:
-            with suppress(RuntimeError):
-                end(self._device.index, self._pool)
-        self._pool = torch.cuda.graph_pool_handle()
-
     def turns(self) -> AbstractContextManager[object]:
         """As ``Graphs`` says."""
         return _Turns(self._device)
+
+
+def captured(
+    work: Callable[[], None], device: torch.device, stream: torch.cuda.Stream, pool: Any
+) -> torch.cuda.CUDAGraph:
+    """Capture work once; for who has run it before, and holds ``capturing``.
+
+    Args:
+        work: queues on the stream, and allocates from the pool.
+        device: with its index.
+        stream: the current one.
+        pool: a ``graph_pool_handle()``; not to be used again where this fails.
+
+    Raises:
+        BaseException: the work's own; else RuntimeError, the capture's.
+    """
+    graph = torch.cuda.CUDAGraph()
+    failed: BaseException | None = None
+    try:
+        # Other threads go on allocating meanwhile, which the default mode would make an error.
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            try:
+                work()
+            except BaseException as error:
+                failed = error
+                raise
+    except BaseException as error:
+        # A capture that could not be ended is under way for ever, as the allocator sees it.
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)  # pyright: ignore[reportPrivateUsage]
+        if end is not None:
+            with suppress(RuntimeError):
+                end(device.index, pool)
+        # What went wrong within it, and not that it could then not be ended.
+        raise (failed or error) from None
+    return graph
 
 
 def _replay(graph: torch.cuda.CUDAGraph, _: Callable[[], None]) -> None:

@@ -18,6 +18,7 @@ from engines.base import Input
 from engines.errors import EngineError, last_line
 from engines.export import data_file, require
 from engines.quantisation import Sample
+from engines.root_logger import root_logger_kept
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 
@@ -139,6 +140,7 @@ def _quiet() -> Generator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with root_logger_kept():
+            yield
     finally:
         logging.disable(before)

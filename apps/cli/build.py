@@ -62,32 +62,35 @@ def build(
             with _lock():
                 known = None if again else building.built_int8(loaded, pixels, using.quantiser)
                 verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch, using)
+                if runtime.name != "openvino":  # whose graphs are whole; plans are built from them for each network
+                    building.build(loaded, using.make_eight(), pixels, watch)
             found: list[tuple[str, float, float]] = []
         else:
             building.build(loaded, runtime, pixels, watch)
             found = building.check(loaded, runtime, pixels) if check else []
             known = verdict = None
     if verdict is not None:
-        _say(verdict, known is not None, by_itself=runtime.name == "openvino")
+        _say(verdict, known is not None, runtime.name)
         return
     print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
     for name, largest, relative in found:
         print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
 
 
-def _say(verdict: Verdict, before: bool, *, by_itself: bool) -> None:
+def _say(verdict: Verdict, before: bool, engine: str) -> None:
     console().print(
         f"int8{' (built before; --again builds anew)' if before else ''}: "
         f"{verdict.int8_ms:.1f} ms a frame against {verdict.full_ms:.1f}, {verdict.speedup:.2f} times as fast\n"
         f"loss {verdict.loss_db:+.2f} dB against the input; against fp32 {verdict.int8_psnr:.1f} dB "
         f"(full precision: {verdict.full_psnr:.1f})"
     )
-    if verdict.good and not by_itself:
-        console().print("--precision int8 takes it")
+    worth = "" if verdict.good else "it loses more than 1 dB or gains nothing; "
+    if engine != "openvino":
+        console().print(f"{worth}--engine {engine} --precision int8 takes it")
     elif verdict.good:
         console().print("it is used from now on; --precision bf16 or fp32 goes without")
     else:
-        console().print("it is not used by itself: it loses more than 1 dB or gains nothing; --precision int8 takes it")
+        console().print(f"it is not used by itself: {worth}--precision int8 takes it")
 
 
 def _pictures(footage: Path | None, size: tuple[int, int]) -> list[Pixels]:

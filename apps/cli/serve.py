@@ -155,4 +155,5 @@ def _could_be_faster(choice: Choice) -> bool:
     if choice.precision is not None or choose(choice.engine, choice.device).name != "openvino":
         return False
     notes = [item.note for item in kept() if item.note is not None]
-    return not any(note.precision == "int8" and note.model == choice.model for note in notes)
+    ours = [note for note in notes if (note.engine, note.precision) == ("openvino", "int8")]
+    return not any(note.model == choice.model for note in ours)

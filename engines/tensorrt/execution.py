@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engines.cache import write_atomically
 from engines.errors import EngineError
-from engines.graphs import capturing
+from engines.graphs import captured, capturing
 from engines.tensorrt.binding import Binding, check_cuda, one_line
 
 log = logging.getLogger("streamdiff.engines")
@@ -138,11 +138,15 @@ class Execution:
             )
 
     def _captured(self) -> torch.cuda.CUDAGraph:
-        graph, queued = torch.cuda.CUDAGraph(), False
+        queued = False
+
+        def work() -> None:
+            nonlocal queued
+            queued = self._context.execute_async_v3(self._stream.cuda_stream)
+
         try:
-            # Other threads go on allocating meanwhile, which the default mode would make an error.
-            with capturing, torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                queued = self._context.execute_async_v3(self._stream.cuda_stream)
+            with capturing:
+                graph = captured(work, self._stream.device, self._stream, torch.cuda.graph_pool_handle())
         except RuntimeError as error:
             raise EngineError(one_line(str(error))) from error
         # Refused, it has left an empty graph, which would give the same picture for ever.

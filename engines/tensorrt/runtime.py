@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -107,11 +107,8 @@ class TensorRTRuntime:
         Raises:
             EngineError: it cannot be exported, built or loaded.
         """
-        if self.precision == "int8" and not network.exact and not self._eight_file(network).is_file():
-            raise EngineError(
-                f"int8: the {network.name} of this model has not been built at this size; run: streamdiff build "
-                f"--engine {self.name} --precision int8"
-            )
+        if self.precision == "int8" and not network.exact:
+            self._prepared(network)
         # Text encoder and conditioner run once a prompt, in float32: a build would take longer than it could ever gain.
         if network.exact:
             return TorchRuntime(self.device).compile(network)
@@ -169,9 +166,10 @@ class TensorRTRuntime:
 
     def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
         """Keep what was measured. Plans in int8 are used where they are asked for, and never by themselves."""
+        del chosen
         path = self._eight_file(network)
         note = read_note(path) or Note.of(network, self.name, "int8")
-        write_note(path, replace(note, chosen=chosen, figures=dict(figures)))
+        write_note(path, replace(note, chosen=False, figures=dict(figures)))
 
     def _build(self, network: Network, batch: int) -> Plan:
         log.info("building the %s for %s; this is done once", network.name, self.description)
@@ -205,16 +203,35 @@ class TensorRTRuntime:
         # The packages that draw the graph count too: an upgrade may draw it otherwise.
         drawn: list[str] = [version(name) for name in ("torch", "diffusers")]
         if self.precision == "int8":
-            drawn.append(hashlib.sha256(self._eight_file(network).read_bytes()).hexdigest())
+            drawn += self._prepared(network)
         return cache_file(
             network, plans.SUFFIX, FORMAT, export.FORMAT, self.name, self.binding.version, self.precision,
             batch if self.profile is None else self.profile, self._refits(network), self.card, drawn,
         )  # fmt: skip
 
+    def _prepared(self, network: Network) -> list[str]:
+        """When a network's graph in int8 was written: with another calibration come other plans.
+
+        Raises:
+            EngineError: it never was.
+        """
+        try:
+            return [str(self._eight_file(network).stat().st_mtime_ns)]
+        except OSError:
+            raise EngineError(
+                f"int8: the {network.name} of this model has not been built at this size; run: streamdiff build "
+                f"--engine {self.name} --precision int8"
+            ) from None
+
     def _eight_file(self, network: Network) -> Path:
-        """The graph in int8, from which plans are built."""
-        versions = [version(name) for name in ("torch", "diffusers", "onnxruntime")]
-        return cache_file(network, ".onnx", FORMAT, export.FORMAT, self.name, "int8", versions)
+        """The graph in int8, from which plans are built; what was measured of it holds for one card and version."""
+        export.require("onnxruntime")
+        drawn = [version(name) for name in ("torch", "diffusers")]
+        # By its module: the package has a name for each kind of device.
+        drawn.append(str(importlib.import_module("onnxruntime").__version__))
+        return cache_file(
+            network, ".onnx", FORMAT, export.FORMAT, self.name, self.binding.version, self.card, "int8", drawn
+        )
 
     def _refits(self, network: Network) -> bool:
         # LoRAs change the UNet in all its forms; what they change of CLIP and of the conditioner runs in PyTorch.

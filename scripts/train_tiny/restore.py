@@ -13,6 +13,8 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel
 
+from streamdiff.models.cell_phase import phase_size
+
 from .card import TRAINING
 from .config import DEFAULT_CONFIG, DEFAULT_OUT, DEFAULT_WORK, load_config
 from .loop import Ema, save_checkpoint
@@ -40,6 +42,11 @@ def main(
     told = model / TRAINING
     facts: dict[str, Any] = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
     tiny = cast(AutoencoderTiny, AutoencoderTiny.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32))
+    if phase_size(tiny.config) != config.vae.cell_phase:
+        print(
+            f"the decoder was trained with cell_phase = {phase_size(tiny.config)} and is now to have "
+            f"{config.vae.cell_phase}: run train_vae --refine decoder before anything else"
+        )
     vae = FoldedVae(config.vae)
     from_autoencoder_tiny(tiny, vae)
     state = {"model": vae.state_dict(), "ema": averages(vae, config.vae.ema), "optimizer": None, "step": 0}

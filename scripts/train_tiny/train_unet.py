@@ -1,4 +1,4 @@
-"""Stage 4: train the denoiser and the text encoder together on cached pictures."""
+"""Stage 4: train the denoiser on cached pictures, and with it, unless it is to be kept, the text encoder."""
 
 from __future__ import annotations
 
@@ -86,6 +86,8 @@ def main(
     torch.manual_seed(config.seed)
     model = Denoiser(config, work / "tokenizer").to(device)
     model.unet.to(memory_format=torch.channels_last)
+    if keep_text and start_from is None and not (work / CHECKPOINT).exists():
+        raise typer.BadParameter("--keep-text: there is no text encoder to keep; give --start-from")
     model.text.requires_grad_(not keep_text)
     ema = Ema(model, c.ema)
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
@@ -104,6 +106,8 @@ def main(
         origin = f"{copied} of {len(ema.average)} parameters of {whose} ({int(earlier['pairs'])} pairs)"
     state = None if fresh else load_checkpoint(work / CHECKPOINT)
     if state is not None:
+        if bool(state.get("keep_text", keep_text)) != keep_text:
+            raise typer.BadParameter(f"{work / CHECKPOINT} was begun {'without' if keep_text else 'with'} --keep-text")
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
@@ -116,7 +120,13 @@ def main(
     clock = Clock(minutes or c.minutes, spent, pause_file)
 
     def save() -> None:
-        figures = {"step": step, "seconds": clock.seconds(), "pairs": pairs, "started_from": origin}
+        figures = {
+            "step": step,
+            "seconds": clock.seconds(),
+            "pairs": pairs,
+            "started_from": origin,
+            "keep_text": keep_text,
+        }
         states = {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
         save_checkpoint(work / CHECKPOINT, {**states, **figures})
 

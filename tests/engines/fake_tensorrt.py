@@ -171,7 +171,7 @@ class FakeTensorRT:
                     item()
 
         @contextlib.contextmanager
-        def capture(graph: Graph, stream: Stream, capture_error_mode: str) -> Generator[None]:
+        def capture(graph: Graph, pool: object, stream: Stream, capture_error_mode: str) -> Generator[None]:
             fake.events.append("capture")
             fake._recording = graph.work
             yield
@@ -183,6 +183,7 @@ class FakeTensorRT:
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device: caller)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
         monkeypatch.setattr(torch.cuda, "graph", capture)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
 
 
 def parameters(network: Network) -> dict[str, Tensor]:

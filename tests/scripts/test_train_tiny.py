@@ -128,6 +128,12 @@ def test_screens_are_those_a_latent_cell_can_hold(name: str, tone: int) -> None:
         assert np.ptp(middle, axis=(0, 1)).max() <= 1
 
 
+@pytest.mark.parametrize("name", [n for n, s in STYLES.items() if s.screen and n != "pixel art"])
+def test_screens_are_there(name: str) -> None:
+    even = (STYLES[name].stylise(np.full((64, 64, 3), tone, np.uint8)) for tone in (40, 110, 200))
+    assert max(int(np.ptp(styled, axis=(0, 1)).max()) for styled in even) > 2
+
+
 def test_styles_and_moods_are_many_and_apart() -> None:
     assert len(STYLES) >= 24 and len(MOODS) >= 8
     words = [w.lower() for s in STYLES.values() for w in (s.prompt, *s.synonyms)]

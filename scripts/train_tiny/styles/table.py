@@ -114,7 +114,6 @@ _ALL = (
         crafts.stained_glass,
         ("church window", "glass window", "tiffany glass", "leaded glass", "cathedral window"),
         share=1.3,
-        screen=True,
     ),
     Style(
         "mosaic", crafts.mosaic, ("roman mosaic", "tiles", "byzantine mosaic", "ceramic tiles", "tessera"), screen=True
