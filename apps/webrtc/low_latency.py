@@ -10,6 +10,7 @@ from __future__ import annotations
 import fractions
 import functools
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, cast
 
 import av
@@ -31,14 +32,41 @@ LEAST_BITRATE = 300_000
 MOST_BITRATE = 8_000_000
 START_BITRATE = 2_500_000
 HYSTERESIS = 0.25  # share of the bitrate
+LATE = 90_000 // 4  # ticks of a video's clock: as long as a sender that sends again may take
 FRAME_RATE = 30
 
 
 class MarkerJitterBuffer(JitterBuffer):
     """Releases a video frame with its own last packet, which carries the RTP marker bit (RFC 6184, 5.1; RFC 7741, 4.1).
 
-    aiortc waits for the first packet of the next frame: one whole frame interval.
+    aiortc waits for the first packet of the next frame: one whole frame interval. And for a packet that never comes it
+    waits until its 512 places are full, for seconds: after ``LATE`` nobody waits any more, and a keyframe is asked for.
     """
+
+    def add(self, packet: Any) -> tuple[bool, JitterFrame | None]:
+        """Take a packet; whether a keyframe is to be asked for, and the frame that is released."""
+        keyframe, frame = super().add(packet)
+        if frame is None and self._is_video and self._give_up(packet):
+            return True, self._remove_frame(packet.sequence_number)
+        return keyframe, frame
+
+    def _give_up(self, newest: Any) -> bool:
+        """Forget all before the newest frame, where the oldest has waited too long; whether it had."""
+        assert self._origin is not None
+        held = [self._packets[(self._origin + count) % self._capacity] for count in range(self._capacity)]
+        oldest = next((packet for packet in held if packet is not None), newest)
+        # Time stamps have 32 bits; a packet out of order may be older than the oldest.
+        if not LATE < (newest.timestamp - oldest.timestamp) % (1 << 32) < 1 << 31:
+            return False
+        starts = [
+            count
+            for count, (before, packet) in enumerate(pairwise(held), 1)
+            if before is not None and packet is not None and before.timestamp != packet.timestamp
+        ]
+        if not starts:
+            return False
+        self.remove(starts[-1])
+        return True
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
         frame = super()._remove_frame(sequence_number)

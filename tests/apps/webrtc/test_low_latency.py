@@ -70,6 +70,30 @@ def test_a_lost_packet_holds_back_its_frame() -> None:
     assert buffer.add(first)[1] is None and buffer.add(last)[1] is None
 
 
+@given(size=st.integers(1, 8), lost=st.integers(0, 7), start=st.integers(0, 65535), epoch=st.integers(0, 2**32 - 1))
+def test_a_packet_that_never_comes_is_not_waited_for(size: int, lost: int, start: int, epoch: int) -> None:
+    buffer = MarkerJitterBuffer(capacity=512, is_video=True)
+    all_of_them = packets([size] * 60, start)
+    for made in all_of_them:
+        made.timestamp = (made.timestamp + epoch) % 2**32
+    missing = 10 * size + lost % size
+    released: list[int] = []
+    asked: list[int] = []
+    for number, made in enumerate(all_of_them):
+        if number == missing:
+            continue
+        keyframe, frame = buffer.add(made)
+        if keyframe:
+            asked.append(number // size)
+        if frame is not None:
+            released.append((frame.timestamp - epoch) % 2**32 // 3000)
+            assert frame.data == b"".join(p._data for p in all_of_them if p.timestamp == frame.timestamp)  # type: ignore[attr-defined]
+            assert released[-1] == number // size  # and what was held back is not shown late
+    assert released[:10] == list(range(10))
+    assert len(asked) == 1 and asked[0] - 10 <= 9  # 0.3 s at 30 frames a second
+    assert released[10:] == list(range(released[10], 60)) and released[10] - 10 <= 9
+
+
 def test_audio_is_left_as_it_was() -> None:
     ours, theirs = MarkerJitterBuffer(capacity=16, prefetch=4), JitterBuffer(capacity=16, prefetch=4)
     for made in packets([1] * 12, 7):
