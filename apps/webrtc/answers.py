@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from apps.webrtc.logs import log
 from apps.webrtc.peer import OfferError
 from apps.webrtc.sessions import RETRY_SECONDS, Full
-from streamdiff import ConfigError
+from streamdiff import ConfigError, EngineError, ModelError
 
 
 class Busy(Exception):
@@ -43,6 +43,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ConfigError)
     async def config(_: Request, exception: ConfigError) -> JSONResponse:
+        return error(422, str(exception))
+
+    @app.exception_handler(EngineError)
+    @app.exception_handler(ModelError)
+    async def model(_: Request, exception: Exception) -> JSONResponse:
+        # The model cannot run so: with the same settings it never will, and its words say what would help.
         return error(422, str(exception))
 
     @app.exception_handler(OfferError)

@@ -109,7 +109,7 @@ def settings_routes(find: Callable[[str], Adjustable]) -> APIRouter:
     return router
 
 
-def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_hint: str | None) -> APIRouter:
+def routes(sessions: Sessions, allowance: Allowance, token: str | None) -> APIRouter:
     """The endpoints."""
     router = APIRouter(prefix="/api", tags=["api"])
     previews = Previews(sessions)
@@ -132,7 +132,6 @@ def routes(sessions: Sessions, allowance: Allowance, token: str | None, secure_h
             "ice_servers": [_ice_server(server) for server in sessions.ice_servers],
             "max_sessions": sessions.limits.sessions,
             "sessions": len(sessions),
-            "secure_hint": secure_hint,
             "preview": bool(model.styles),
         }
 

@@ -28,12 +28,10 @@ class Access:
     Attributes:
         token: what everybody has to bring; None: whoever can reach it, by a loopback name only.
         hosts: further names it answers to without a token.
-        secure_hint: an address under which browsers give their camera, for the page to name.
     """
 
     token: str | None = None
     hosts: frozenset[str] = frozenset()
-    secure_hint: str | None = None
 
 
 class Page(StaticFiles):
@@ -68,7 +66,7 @@ def make_app(sessions: Sessions, access: Access) -> Guard:
     )
     answers.install(app)
     allowance = Allowance(sessions.limits.creations, sessions.limits.creation_seconds)
-    app.include_router(api.routes(sessions, allowance, access.token, access.secure_hint))
+    app.include_router(api.routes(sessions, allowance, access.token))
     app.include_router(whip.routes(sessions, allowance))
 
     @app.get("/healthz", tags=["server"], responses=answers.responses())

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,10 @@ def serve(choice: Choice, serving: Serving, ready: Callable[[str], Any] = lambda
             if not defaults.prompt and len(stream.model.styles) > 1:
                 # The first style is the photograph itself: a visitor who only presses start should see more than that.
                 defaults = defaults.changed(prompt=stream.model.styles[1].prompt)
-            sessions = Sessions(stream.model, stream.runtime, defaults, serving.limits, serving.ice_servers, rolling)
+            # What the operator begins with is allowed; what no session could begin with is said now.
+            limits = replace(serving.limits, pixels=max(serving.limits.pixels, defaults.width * defaults.height))
+            limits.check(defaults, {})
+            sessions = Sessions(stream.model, stream.runtime, defaults, limits, serving.ice_servers, rolling)
             asyncio.run(_serve(listening, sessions, serving, token, files, ready))
 
 
@@ -129,9 +132,8 @@ async def _serve(
     port = int(listening.getsockname()[1])
     scheme = "https" if files else "http"
     shown = _shown_host(serving)
-    hint = None if files or serving.loopback else f"https://{shown}:{port}/"
     names = frozenset(name.lower() for name in (*serving.names, *([serving.host] if serving.loopback else [])))
-    app = make_app(sessions, Access(token, names, hint))
+    app = make_app(sessions, Access(token, names))
     config = uvicorn.Config(
         app,
         log_config=None,

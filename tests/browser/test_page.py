@@ -264,6 +264,63 @@ def test_it_says_what_is_wrong_with_the_camera(browser: Any, server: Server) -> 
     context.close()
 
 
+def test_a_question_that_nobody_answers_holds_nothing_up(browser: Any, server: Server, problems: list[str]) -> None:
+    context = browser.new_context()
+    context.add_init_script(
+        """const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = (wanted) => new Promise((resolve) => {
+          window.answer = async () => { const late = await ask(wanted); resolve(late); return late; };
+        });
+        navigator.mediaDevices.getDisplayMedia = () => ask({video: true});"""
+    )
+    page = open_page(context, server.url, problems)
+    page.locator("#start").click()
+    page.locator("#start").click()
+    playwright.expect(page.locator("#toast")).to_contain_text("still asking")
+    page.locator("#start-screen").click()
+    live(page)
+    page.evaluate("window.answer().then((late) => (window.late = late))")
+    # The late answer changes nothing, and the camera does not stay on.
+    until(lambda: page.evaluate("window.late?.getVideoTracks()[0].readyState") == "ended")
+    live(page)
+    assert page.locator("#source").input_value() == "screen"
+    # Full screen shows what is in the stage alone: what the page has to say goes along.
+    page.locator("#fullscreen").click()
+    until(lambda: page.evaluate("document.fullscreenElement?.contains(document.querySelector('#toast'))"))
+    page.keyboard.press("f")
+    until(lambda: page.evaluate("document.querySelector('#toast').parentElement === document.body"))
+    context.close()
+    until(lambda: not server.sessions())
+    assert not problems
+
+
+def test_a_phone_that_opens_one_camera_at_a_time_changes_it(browser: Any, server: Server, problems: list[str]) -> None:
+    context = browser.new_context()
+    context.add_init_script(
+        """const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+        let open = null;
+        media.enumerateDevices = async () => ["front", "back"].map(
+          (id) => ({kind: "videoinput", deviceId: id, label: id, groupId: ""}));
+        media.getUserMedia = async () => {
+          if (open?.readyState === "live") throw new DOMException("in use", "NotReadableError");
+          const stream = await ask({video: true});
+          open = stream.getVideoTracks()[0];
+          return stream;
+        };"""
+    )
+    page = open_page(context, server.url, problems)
+    page.locator("#start").click()
+    live(page)
+    page.locator("#source").select_option("camera:back")
+    page.wait_for_timeout(1000)
+    playwright.expect(page.locator("#problem")).to_be_hidden()
+    live(page)
+    before = picture(page)
+    until(lambda: np.abs(picture(page) - before).mean() > 1)  # and it moves
+    context.close()
+    until(lambda: not server.sessions())
+
+
 def test_a_full_server_is_told(page: Any, browser: Any, server: Server, problems: list[str]) -> None:
     contexts = [browser.new_context() for _ in range(3)]
     for context in contexts:

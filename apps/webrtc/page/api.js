@@ -4,6 +4,7 @@
  * Why something did not work, in a form that the page can act on.
  *
  * - unreachable: no answer at all
+ * - slow: none in time
  * - token: the server wants a token that this browser did not bring
  * - busy: full, or too many sessions opened; comes with retryAfter
  * - refused: the server understood and said no; trying again will not help
@@ -11,7 +12,7 @@
  * - media: the picture found no way (ICE)
  * - lost: a connection that worked has ended
  *
- * @typedef {"unreachable" | "token" | "busy" | "refused" | "server" | "media" | "lost"} Reason
+ * @typedef {"unreachable" | "slow" | "token" | "busy" | "refused" | "server" | "media" | "lost"} Reason
  */
 
 /** A request or connection that failed. */
@@ -62,7 +63,8 @@ export async function call(path, { method = "GET", body, seconds = 15 } = {}) {
     throw new Failure(reason, text, reason === "busy" ? Number(response.headers.get("Retry-After")) || WAIT_WHEN_BUSY : null);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    throw new Failure("unreachable", control.signal.aborted ? "the server takes too long to answer" : "no answer from the server");
+    if (control.signal.aborted) throw new Failure("slow", "the server takes too long to answer");
+    throw new Failure("unreachable", "no answer from the server");
   } finally {
     clearTimeout(timer);
   }

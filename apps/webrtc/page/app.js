@@ -39,11 +39,13 @@ class App {
   #source = null;
   /** What is wrong with it. @type {problems.Problem | null} */
   #trouble = null;
-  #opening = false;
+  /** The source that the browser is being asked for. @type {string | null} */
+  #opening = null;
+  /** Counts such questions, and stops: an answer to an earlier one comes too late. */
+  #asked = 0;
   #measuring = false;
   /** The server's newest figures. */
   #stats = null;
-  #stops = 0;
   /** @type {number | null} */
   #roundTrip = null;
 
@@ -67,30 +69,50 @@ class App {
     this.#settings.addEventListener("remark", (event) => toast(/** @type {CustomEvent} */ (event).detail));
     this.#reshape();
     if (!("RTCPeerConnection" in globalThis)) this.#trouble = problems.oldBrowserProblem();
-    else if (!navigator.mediaDevices) this.#trouble = problems.insecureProblem(info.secure_hint);
+    else if (!navigator.mediaDevices) this.#trouble = problems.insecureProblem();
     else /** @type {HTMLButtonElement} */ (byId("start")).disabled = false;
     this.#onState();
   }
 
   /** @param {string} [key] which source; none: the chosen one */
   async #start(key = this.#picker.key) {
-    // The browser's question may stay open for ever; a file needs none.
-    if (this.#opening && key !== "file") return;
-    this.#opening = true;
+    // The browser's question may stay open for ever: another source is asked for beside it, and the late answer is dropped.
+    if (this.#opening === key) {
+      toast("The browser is still asking; answer it, or choose another source.");
+      return;
+    }
+    this.#opening = key;
+    const asked = ++this.#asked;
     this.#trouble = null;
     this.#showProblem();
     if (!this.#session.running && key !== "file") status(key === "screen" ? "asking for the screen" : "asking for the camera");
     try {
-      const stops = this.#stops;
-      const source = await this.#picker.open(key);
-      // Stopped while the browser's question was open: the late answer starts nothing.
-      if (source && stops !== this.#stops) source.stop();
+      const source = await this.#open(key);
+      // Stopped, or another one chosen, while the browser's question was open: the late answer starts nothing.
+      if (source && asked !== this.#asked) source.stop();
       else if (source) await this.#use(source);
     } catch (error) {
-      this.#onSourceError(error);
+      if (asked === this.#asked) this.#onSourceError(error);
     } finally {
-      this.#opening = false;
+      if (asked === this.#asked) this.#opening = null;
+      if (this.#source?.track?.readyState === "ended") this.#stop();
       this.#onState();
+    }
+  }
+
+  /**
+   * Opens a source. Many phones open one camera at a time: there the one in use is given up for the other.
+   *
+   * @param {string} key
+   */
+  async #open(key) {
+    try {
+      return await this.#picker.open(key);
+    } catch (error) {
+      const taken = error instanceof SourceError && ["NotReadableError", "TrackStartError", "AbortError"].includes(error.name);
+      if (!taken || this.#source?.kind !== "camera") throw error;
+      this.#source.stop();
+      return await this.#picker.open(key);
     }
   }
 
@@ -98,7 +120,8 @@ class App {
   async #use(source) {
     const before = this.#source;
     this.#source = source;
-    source.addEventListener("ended", () => source === this.#source && this.#onSourceEnded(source));
+    // Some browsers end a camera themselves when another one is opened; whether that worked is seen afterwards.
+    source.addEventListener("ended", () => source === this.#source && !this.#opening && this.#onSourceEnded(source));
     try {
       await source.show(input);
       this.#trouble = null;
@@ -137,7 +160,8 @@ class App {
   }
 
   #stop() {
-    this.#stops++;
+    this.#asked++;
+    this.#opening = null;
     this.#session.stop();
     this.#source?.stop();
     this.#source = null;
@@ -174,6 +198,8 @@ class App {
     addEventListener("online", () => session.retryNow());
     document.addEventListener("visibilitychange", () => !document.hidden && session.retryNow());
     addEventListener("pagehide", () => this.#stop());
+    // A recording becomes a file when it has ended, and not any more when the page goes.
+    addEventListener("beforeunload", (event) => this.#toolbar.recording && event.preventDefault());
   }
 
   #listenToUser() {
@@ -192,6 +218,8 @@ class App {
       this.#onState();
     });
     this.#picker.addEventListener("file", (event) => {
+      this.#asked++;
+      this.#opening = null;
       this.#use(/** @type {CustomEvent} */ (event).detail).catch((error) => this.#onSourceError(error));
     });
     const strength = (/** @type {number} */ by) => {
@@ -247,7 +275,7 @@ class App {
     }
     this.#toolbar.live = live;
     byId("start").hidden = running;
-    byId("stop").hidden = !running;
+    byId("stop").hidden = !running && !this.#source; // a camera that is on can be switched off
     write(byId("start"), this.#picker.invitation);
     byId("status").dataset.state = state;
     const waiting = failure?.reason === "busy" ? "server full, trying again" : again ? "reconnecting" : "trying again";
@@ -270,7 +298,7 @@ class App {
   #onSourceError(error) {
     console.info("streamdiff:", error);
     const known = error instanceof SourceError ? error : new SourceError("camera", "Error", String(error));
-    this.#trouble = problems.sourceProblem(known, this.#info.secure_hint);
+    this.#trouble = problems.sourceProblem(known);
     if (!this.#trouble) toast("Nothing was shared.");
     this.#picker.refresh(); // shows again what is in use
     this.#onState();

@@ -7,7 +7,7 @@ const CONNECT_MS = 15_000;
 /** A connection that reports "disconnected" often comes back by itself within this time. */
 const GRACE_MS = 2000;
 /** The first use of a picture size compiles the model for it, which the answer waits for. */
-const ANSWER_SECONDS = 90;
+const ANSWER_SECONDS = 300;
 const MOST_BITS = 2_500_000;
 
 /** Events: "message" (detail: an object from the server), "channel" (the data channel has opened). */
@@ -141,7 +141,9 @@ export class Connection extends EventTarget {
       parameters.degradationPreference = "maintain-framerate";
       for (const encoding of parameters.encodings ?? []) {
         encoding.maxBitrate = MOST_BITS;
-        encoding.scaleResolutionDownBy = Math.max(1, Math.min(width / wide, height / high) || 1);
+        // What the page draws has its size already, which track settings may tell late.
+        const drawn = "canvas" in track;
+        encoding.scaleResolutionDownBy = drawn ? 1 : Math.max(1, Math.min(width / wide, height / high) || 1);
       }
       await sender.setParameters(parameters);
     } catch (error) {

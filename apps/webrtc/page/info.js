@@ -15,7 +15,6 @@ const BACK_OFF_MS = [500, 1000, 2000, 4000, 8000];
  * @property {Record<string, any>} defaults
  * @property {any} schema
  * @property {RTCIceServer[]} ice_servers
- * @property {string | null} secure_hint
  * @property {boolean} preview
  */
 

@@ -78,6 +78,8 @@ export class Meter {
     const frames = presented > this.#presented && this.#presented ? presented - this.#presented : 1;
     this.#presented = presented;
     this.#shown.push({ at: now, frames });
+    // Nobody may be looking at the figures, for days.
+    while (this.#shown[0].at < now - WINDOW_MS) this.#shown.shift();
     if (this.#measuring) this.#read(now);
   }
 
@@ -94,6 +96,7 @@ export class Meter {
     const latency = value === null ? null : ageOf(value, now);
     const plausible = latency !== null && latency < MOST_MS ? latency : null;
     this.#reads.push({ at: now, latency: plausible });
+    while (this.#reads[0].at < now - WINDOW_MS) this.#reads.shift();
     // For whoever measures from outside (scripts/measure_latency.py).
     this.#video.dispatchEvent(new CustomEvent("latency", { detail: plausible }));
   }

@@ -8,7 +8,6 @@ import { byId, make } from "./dom.js";
  * @property {string} title what is wrong
  * @property {string} text why, or what it means
  * @property {string[]} [steps] what to do
- * @property {string} [link] an address to open instead
  * @property {[Action, string][]} [actions] buttons
  * @property {boolean} [passing] it is being dealt with; no need to do anything
  */
@@ -34,21 +33,17 @@ function howToAllow() {
 /**
  * The browser gives the camera to pages with HTTPS and to localhost only.
  *
- * @param {string | null} hint an address of this server with HTTPS, where it has one
  * @returns {Problem}
  */
-export function insecureProblem(hint) {
+export function insecureProblem() {
   const port = location.port ? `:${location.port}` : "";
   return {
     title: "The browser hides the camera from this page",
     text: "Browsers give the camera and the screen only to pages that came over HTTPS, or from the same computer.",
     steps: [
       `If streamdiff runs on this computer, open http://localhost${port}/ instead.`,
-      hint
-        ? "If it runs on another one, open the address below. A warning about its home-made certificate is expected there."
-        : "If it runs on another one, start it there with “streamdiff serve --https”, and open the https address that it prints.",
+      "If it runs on another one, start it there with “streamdiff serve --https”, and open the https address that it prints.",
     ],
-    ...(hint ? { link: hint } : {}),
     actions: [FILE],
   };
 }
@@ -57,13 +52,12 @@ export function insecureProblem(hint) {
  * Why there is no picture from a source.
  *
  * @param {import("./source.js").SourceError} error
- * @param {string | null} hint an address of this server with HTTPS
  * @returns {Problem | null} null: the user changed their mind, which is no problem
  */
-export function sourceProblem({ kind, name, message }, hint) {
+export function sourceProblem({ kind, name, message }) {
   if (kind === "file") return fileProblem();
   if (name === "Hidden") {
-    if (!globalThis.isSecureContext) return insecureProblem(hint);
+    if (!globalThis.isSecureContext) return insecureProblem();
     return { title: `This browser has no ${kind} for pages`, text: "It may be too old, or not let pages use it here.", actions: [FILE] };
   }
   const denied = name === "NotAllowedError" || name === "SecurityError" || name === "PermissionDeniedError";
@@ -157,10 +151,16 @@ export function connectionProblem({ state, again, failure }) {
       };
     case "busy":
       return {
-        title: "The server is full",
+        title: "The server has no room just now",
         text: `It says: ${failure.message}. This page tries again by itself, and your settings are kept.`,
         actions: [NOW],
         passing: true,
+      };
+    case "slow":
+      return {
+        title: "The server is taking long",
+        text: "It may still be preparing the model for this picture size, which happens once. This page tries again by itself.",
+        actions: [["reset", "Reset the settings"], NOW],
       };
     case "unreachable":
       return again
@@ -251,7 +251,7 @@ export function showProblem(problem, act) {
     box.replaceChildren();
     return;
   }
-  const { title, text: why, steps = [], link, actions = [], passing = false } = problem;
+  const { title, text: why, steps = [], actions = [], passing = false } = problem;
   box.dataset.tone = passing ? "passing" : "serious";
   const buttons = actions.map(([action, label]) => {
     const button = make("button", { type: "button", class: "button", "data-action": action }, label);
@@ -262,7 +262,6 @@ export function showProblem(problem, act) {
     make("h2", {}, title),
     make("p", {}, why),
     ...(steps.length ? [make("ol", {}, ...steps.map((step) => make("li", {}, step)))] : []),
-    ...(link ? [make("p", {}, make("a", { href: link }, link))] : []),
     ...(buttons.length ? [make("div", { class: "row" }, ...buttons)] : []),
   );
 }

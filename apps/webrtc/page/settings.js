@@ -18,6 +18,8 @@ export class Settings extends EventTarget {
   #timer = 0;
   #sentAt = 0;
   #lastId = 0;
+  /** The newest request whose outcome the server has told. */
+  #told = 0;
   #defaults;
 
   /** @param {Record<string, any>} defaults all settings as a new session has them */
@@ -120,6 +122,11 @@ export class Settings extends EventTarget {
    */
   confirm(full, id) {
     if (!this.#send) return;
+    // Over two ways, HTTP and the data channel, an answer may come after that to a later request.
+    if (id !== undefined && id !== null) {
+      if (id < this.#told) return;
+      this.#told = id;
+    }
     this.#settle(id);
     this.confirmed = full;
     const busy = this.#onTheWay();

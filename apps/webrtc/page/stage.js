@@ -72,6 +72,8 @@ export class Stage {
     const page = /** @type {any} */ (document);
     const on = Boolean(page.fullscreenElement ?? page.webkitFullscreenElement);
     byId("fullscreen").setAttribute("aria-pressed", String(on));
+    // Only what is in the stage is seen then; what the page has to say goes along.
+    (on ? this.#stage : document.body).append(byId("toast"));
   }
 
   /** @param {number} percent from the left */

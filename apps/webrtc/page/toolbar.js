@@ -57,6 +57,11 @@ export class Toolbar {
     }
   }
 
+  /** Whether a recording is going on. */
+  get recording() {
+    return this.#recorder.recording;
+  }
+
   /** Begins a recording, or ends and saves it. */
   record() {
     const stream = this.#output.srcObject;

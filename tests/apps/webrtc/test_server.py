@@ -10,15 +10,23 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from apps.certificate import certificate_files
+from apps.run_config import RunConfig
 from apps.webrtc import logs
+from apps.webrtc import server as serving
 from apps.webrtc.peer import with_start_bitrate
+from apps.webrtc.sessions import Sessions
 from apps.webrtc.turns import Turns
+from streamdiff import ConfigError
+from tests.toy import toy
 
 
 def test_the_certificate_is_made_once_and_fits_its_key(tmp_path: Path) -> None:
@@ -123,3 +131,28 @@ def test_the_start_bitrate_is_named_for_video_codecs_alone() -> None:
     assert "a=fmtp:96 x-google-start-bitrate=1500" in out
     assert "a=fmtp:98 x=1;x-google-start-bitrate=1500" in out
     assert "a=fmtp:97 apt=96" in out and len(out) == 7
+
+
+def served(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Sessions:
+    """What would be served to begin with these settings."""
+    made, found = toy(), []
+    stream = SimpleNamespace(config=RunConfig.make(**settings), model=made.model, runtime=made.runtime)
+
+    async def run(listening: object, sessions: Sessions, *_: object) -> None:
+        found.append(sessions)
+
+    monkeypatch.setattr(serving, "open_run", lambda *_: nullcontext(stream))
+    monkeypatch.setattr(serving, "rolling_of", lambda _: lambda: None)
+    monkeypatch.setattr(serving, "_serve", run)
+    choice: Any = None
+    serving.serve(choice, serving.Serving(host="127.0.0.1", port=0))
+    return found[0]
+
+
+def test_what_the_operator_begins_with_every_visitor_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = served(monkeypatch, width=1920, height=1080)
+    assert sessions.limits.check(sessions.defaults, {}).width == 1920
+    with pytest.raises(ConfigError, match="more than this server allows"):
+        sessions.limits.check(sessions.defaults, {"width": 1928})
+    with pytest.raises(ConfigError, match="frames one by one"):
+        served(monkeypatch, frame_buffer_size=2)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from apps.webrtc.limits import Limits
+from engines import EngineError
 from tests.apps.webrtc.serving import Client, Running, Viewer, serving
 
 
@@ -192,6 +193,20 @@ async def test_offers_that_cannot_be_used(server: Running) -> None:
         assert (await http.get("/nowhere")).status_code == 404
     await audio.close()
     await watch.close()
+
+
+async def test_a_size_that_the_model_cannot_run_is_refused_with_its_reason(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(config: object) -> None:
+        raise EngineError("the decoder does not fit; use a smaller size")
+
+    monkeypatch.setattr(server.sessions, "new_stream", fails)
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        refused = await http.post("/api/sessions", json={"sdp": "v=0", "settings": {"width": 256}})
+    assert refused.status_code == 422
+    assert refused.json()["error"] == "the decoder does not fit; use a smaller size"
+    assert len(server.sessions) == 0
 
 
 async def test_a_lost_session_goes_on_under_its_name(server: Running) -> None:
