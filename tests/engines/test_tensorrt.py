@@ -263,19 +263,21 @@ def test_weights_of_8_bits_cannot_be_replaced(rtx: Binding, tmp_path: Path, monk
 
 
 def test_a_network_in_int8_is_prepared_once_and_builds_for_any_batch(runtime: TensorRTRuntime, cache: Path) -> None:
-    network = toys.unet()
+    network = toys.encoder()
     eight = TensorRTRuntime("cuda:0", "tensorrt-rtx", "int8")
-    with pytest.raises(EngineError, match=r"int8: the unet .* streamdiff build --engine tensorrt-rtx --precision int8"):
+    with pytest.raises(
+        EngineError, match=r"int8: the encoder .* streamdiff build --engine tensorrt-rtx --precision int8"
+    ):
         eight.compile(network)
     eight.quantise(network, [tuple(toys.random_inputs(network, 1, seed)) for seed in range(4)])
     note = eight.int8_note(network)
     assert note is not None and not note.chosen and (note.engine, note.precision) == ("tensorrt-rtx", "int8")
     for batch in (1, 2):
         precisions = eight.plan(network, batch).precisions
-        assert precisions["INT8"] > 100 and precisions["HALF"] > 100
+        assert precisions["INT8"] > 30 and precisions["HALF"] > 50
     assert len(list(cache.glob("*.plan"))) == 2
     before = eight.plan_file(network, 1)
-    eight.quantise(network, [tuple(5 * x for x in toys.random_inputs(network, 1, 7))])
+    eight.quantise(network, [tuple(x // 5 for x in toys.random_inputs(network, 1, 7))])
     assert eight.plan_file(network, 1) != before  # other ranges, other plans
     eight.choose_int8(network, True, {"loss_db": 0.5})
     assert (found := eight.int8_note(network)) is not None and found.figures == {"loss_db": 0.5}

@@ -127,7 +127,7 @@ def test_a_device_that_is_not_cuda_and_a_precision_that_is_none(a_card: None) ->
     with pytest.raises(EngineError, match="runs on CUDA devices, not on cpu"):
         TensorRTRuntime("cpu", "tensorrt-rtx")
     precision: Any = "fp8"
-    with pytest.raises(EngineError, match="'fp8': TensorRT takes fp16 or fp32"):
+    with pytest.raises(EngineError, match="'fp8': TensorRT takes fp16, fp32 or int8"):
         TensorRTRuntime("cuda:0", "tensorrt-rtx", precision)
 
 
