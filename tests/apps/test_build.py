@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from apps import building, comparison
 from apps.quality import psnr
 from engines import EngineError
 from engines.openvino_engine import OpenVINORuntime
+from engines.torch_engine import TorchRuntime
 from streamdiff import Stream, load_model
 from streamdiff.calibration import record
 from tests.models.toys import make_folder
@@ -114,6 +117,25 @@ def test_build_list_and_remove_from_the_command_line(command: Any, cache: Path, 
 def test_int8_for_another_engine_is_refused(command: Any, cache: Path, folder: Path) -> None:
     refused = command("build", folder, "--precision", "int8", "--engine", "torch")
     assert refused.code != 0 and "int8" in refused.err and "Traceback" not in refused.err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+def test_int8_for_tensorrt_is_prepared_and_compared_on_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engines.tensorrt import TensorRTRuntime, binding
+
+    monkeypatch.setattr(binding, "check_cuda", lambda flavour: None)
+    monkeypatch.setattr(binding, "card", lambda flavour, device: binding.Card("a card", (8, 9), "13.0"))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    full = TensorRTRuntime("cuda:0", "tensorrt-rtx")
+    using = building.precisions(full)
+    eight = using.make_eight()
+    assert using.full is full and using.quantiser is eight and isinstance(eight, TensorRTRuntime)
+    assert (eight.precision, eight.name, str(eight.device)) == ("int8", "tensorrt-rtx", "cuda:0")
+    # The truth is float32 on that card too, and not what its tensor cores make of it.
+    assert using.exact.name == "torch" and str(using.exact.device) == "cuda:0"
+    assert not torch.backends.cudnn.allow_tf32
+    with pytest.raises(EngineError, match="int8 is not for torch: use --device cpu"):
+        building.precisions(TorchRuntime("cpu"))
 
 
 def test_the_engines_are_compared_in_one_table(cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
