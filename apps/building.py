@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from apps.quality import psnr
 from engines import EngineError, Network, Runtime, shared_engine
 from engines.agreement import difference, feed
 from engines.export import require
-from engines.notes import Note
+from engines.notes import note_measured, note_of
 from engines.openvino_engine import OpenVINORuntime
 from engines.quantisation import Sample, require_nncf
 from engines.torch_engine import TorchRuntime
@@ -48,12 +49,8 @@ class Quantiser(Runtime, Protocol):
         """Prepare a network for int8, from rows of its inputs, and keep it."""
         ...
 
-    def int8_note(self, network: Network) -> Note | None:
-        """What is known of a network's int8 form; None where there is none."""
-        ...
-
-    def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
-        """Keep what was measured, and whether int8 may be used where no precision is asked for."""
+    def int8_file(self, network: Network) -> Path:
+        """Where a network's int8 form is kept, and its note."""
         ...
 
 
@@ -64,14 +61,16 @@ class Precisions:
     Attributes:
         exact: float32, the truth.
         full: the best precision that is not int8.
-        quantiser: prepares int8.
-        make_eight: makes the one that runs int8, once it is prepared.
+        eight: int8, once it is prepared.
+        quantiser: prepares it.
+        by_itself: whether int8 is used where no precision is asked for and it is good.
     """
 
     exact: Runtime
     full: Runtime
+    eight: Runtime
     quantiser: Quantiser
-    make_eight: Callable[[], Runtime]
+    by_itself: bool
 
 
 def precisions(runtime: Runtime) -> Precisions:
@@ -86,14 +85,14 @@ def precisions(runtime: Runtime) -> Precisions:
         device, flavour = runtime.device, runtime.binding.flavour
         require("onnx", "onnxruntime")
         eight = TensorRTRuntime(device, flavour, "int8", progress=runtime.progress)
-        return Precisions(TorchRuntime(device, "fp32"), runtime, eight, lambda: eight)
+        return Precisions(TorchRuntime(device, "fp32"), runtime, eight, eight, by_itself=False)
     if not isinstance(runtime, OpenVINORuntime):
         raise EngineError(
             f"int8 is not for {runtime.name}: use --device cpu for openvino, or --engine tensorrt or tensorrt-rtx"
         )
     require_nncf()
     exact = OpenVINORuntime("fp32")
-    return Precisions(exact, _full(), exact, lambda: OpenVINORuntime("int8"))
+    return Precisions(exact, _full(), OpenVINORuntime("int8"), exact, by_itself=True)
 
 
 class Watch(Protocol):
@@ -199,17 +198,16 @@ def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[s
     return found
 
 
-def built_int8(model: Model, size: tuple[int, int], runtime: Quantiser | None = None) -> Verdict | None:
-    """What was measured when int8 was built for a model and size, by default for OpenVINO; None where it was not, or
-    not to the end."""
-    runtime = runtime or OpenVINORuntime()
-    notes = [runtime.int8_note(network) for network in all_networks(model, runtime, size) if not network.exact]
+def built_int8(model: Model, size: tuple[int, int], using: Precisions) -> Verdict | None:
+    """What was measured when int8 was built for a model and size; None where it was not, or not to the end."""
+    networks = [network for network in all_networks(model, using.exact, size) if not network.exact]
+    notes = [note_of(using.quantiser.int8_file(network)) for network in networks]
     measured = [note.figures for note in notes if note is not None and note.figures]
     return Verdict(**measured[0]) if len(measured) == len(notes) else None
 
 
 def build_int8(
-    model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch, using: Precisions | None = None
+    model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch, using: Precisions
 ) -> Verdict:
     """Quantise a model, compare it with full precision, and say whether it is to be used by itself.
 
@@ -218,13 +216,11 @@ def build_int8(
         size: width and height.
         pictures: real frames, some dozens; every fourth is kept from the calibration for the comparison.
         watch: is told of the progress.
-        using: with what; None is OpenVINO.
+        using: with what.
 
     Raises:
         EngineError: it cannot be built here.
     """
-    using = using or precisions(OpenVINORuntime())
-    quantiser = using.quantiser
     kept = [p for i, p in enumerate(pictures) if i % 4 == 3] or list(pictures)
     rest = [p for i, p in enumerate(pictures) if i % 4 != 3] or list(pictures)
     watch.stage("recording what the networks are given", SETTINGS)
@@ -232,10 +228,10 @@ def build_int8(
     networks = [network for network in all_networks(model, using.exact, size) if not network.exact]
     for network in networks:
         watch.stage(f"quantising the {network.name}")
-        quantiser.quantise(network, samples.pop(network.name))
+        using.quantiser.quantise(network, samples.pop(network.name))
     verdict = compare(model, size, kept, watch, using)
     for network in networks:
-        quantiser.choose_int8(network, verdict.good, verdict.figures())
+        note_measured(using.quantiser.int8_file(network), using.by_itself and verdict.good, verdict.figures())
     return verdict
 
 
@@ -244,7 +240,7 @@ def compare(
 ) -> Verdict:
     """Measure int8 against full precision: quality against fp32 and against the input, and time in turns."""
     config = StreamConfig.make(width=size[0], height=size[1])
-    streams = [Stream(model, runtime, config) for runtime in (using.exact, using.full, using.make_eight())]
+    streams = [Stream(model, runtime, config) for runtime in (using.exact, using.full, using.eight)]
     prompts = [style.prompt for style in model.styles] or list(PROMPTS)
     plain = next((p for p in prompts if "photo" in p), "")
     watch.stage("comparing with full precision", len(prompts) + len(pictures))

@@ -190,7 +190,7 @@ class CudaRuntime:
         """
         # Text encoder and conditioner run once a prompt: compiling takes longer than it could ever gain.
         if network.exact:
-            return TorchRuntime(self.device, "fp32").compile(network)
+            return TorchRuntime(self.device).compile(network)
         module = network.build().eval().requires_grad_(False)
         if self._precision != "fp32":
             lower(module, DTYPES[self._precision])

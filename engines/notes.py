@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,17 @@ def read_note(path: Path) -> Note | None:
         return Note(**read, shapes=shapes)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def note_of(path: Path) -> Note | None:
+    """What is known of an engine that is kept; None where there is none, or none that is known."""
+    return read_note(path) if path.is_file() else None
+
+
+def note_measured(path: Path, chosen: bool, figures: Mapping[str, float]) -> None:
+    """Add to an engine's note what was measured, and whether it may be chosen by itself; nothing where it has none."""
+    if (note := note_of(path)) is not None:
+        write_note(path, replace(note, chosen=chosen, figures=dict(figures)))
 
 
 def kept() -> list[Kept]:

@@ -11,9 +11,8 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -123,7 +122,7 @@ class OpenVINORuntime:
         return OpenVINOEngine(compiled)
 
     def quantise(self, network: Network, samples: Sequence[Sample]) -> None:
-        """Build a network in int8 and keep it; it is not chosen by itself until ``choose_int8`` says so.
+        """Build a network in int8 and keep it; it is not chosen by itself until its note says so.
 
         Args:
             network: not an exact one.
@@ -134,18 +133,11 @@ class OpenVINORuntime:
         """
         with _built(network) as graph:
             compiled = _compiled(network, quantised(graph, samples), self._full)
-        self._keep(self._path(network, "int8"), compiled, Note.of(network, self.name, "int8", chosen=False))
+        self._keep(self.int8_file(network), compiled, Note.of(network, self.name, "int8", chosen=False))
 
-    def int8_note(self, network: Network) -> Note | None:
-        """What is known of a network's int8 graph; None where it has not been built."""
-        path = self._path(network, "int8")
-        return read_note(path) if path.is_file() else None
-
-    def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
-        """Say whether a built int8 graph is to be used by itself, and what was measured."""
-        path = self._path(network, "int8")
-        note = read_note(path) or Note.of(network, self.name, "int8")
-        write_note(path, replace(note, chosen=chosen, figures=dict(figures)))
+    def int8_file(self, network: Network) -> Path:
+        """Where a network's int8 graph is kept, and its note."""
+        return self._path(network, "int8")
 
     def _path(self, network: Network, precision: str) -> Path:
         capabilities = ",".join(sorted(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))

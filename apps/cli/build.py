@@ -60,24 +60,25 @@ def build(
         pixels = (width, height) if width and height else loaded.default_size
         if using is not None:
             with _lock():
-                known = None if again else building.built_int8(loaded, pixels, using.quantiser)
+                known = None if again else building.built_int8(loaded, pixels, using)
                 verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch, using)
-                if runtime.name != "openvino":  # whose graphs are whole; plans are built from them for each network
-                    building.build(loaded, using.make_eight(), pixels, watch)
+                # Plans that the comparison had no need of, and those that were removed.
+                building.build(loaded, using.eight, pixels, watch)
             found: list[tuple[str, float, float]] = []
         else:
             building.build(loaded, runtime, pixels, watch)
             found = building.check(loaded, runtime, pixels) if check else []
             known = verdict = None
     if verdict is not None:
-        _say(verdict, known is not None, runtime.name)
+        _say(verdict, known is not None, runtime.name if using is not None and not using.by_itself else None)
         return
     print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
     for name, largest, relative in found:
         print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
 
 
-def _say(verdict: Verdict, before: bool, engine: str) -> None:
+def _say(verdict: Verdict, before: bool, asked_for: str | None) -> None:
+    """Say what int8 costs and brings; ``asked_for``: the engine, where it is used only when it is asked for."""
     console().print(
         f"int8{' (built before; --again builds anew)' if before else ''}: "
         f"{verdict.int8_ms:.1f} ms a frame against {verdict.full_ms:.1f}, {verdict.speedup:.2f} times as fast\n"
@@ -85,8 +86,8 @@ def _say(verdict: Verdict, before: bool, engine: str) -> None:
         f"(full precision: {verdict.full_psnr:.1f})"
     )
     worth = "" if verdict.good else "it loses more than 1 dB or gains nothing; "
-    if engine != "openvino":
-        console().print(f"{worth}--engine {engine} --precision int8 takes it")
+    if asked_for is not None:
+        console().print(f"{worth}--engine {asked_for} --precision int8 takes it")
     elif verdict.good:
         console().print("it is used from now on; --precision bf16 or fp32 goes without")
     else:

@@ -53,11 +53,13 @@ class MarkerJitterBuffer(JitterBuffer):
     def _give_up(self, newest: Any) -> bool:
         """Forget all before the newest frame, where the oldest has waited too long; whether it had."""
         assert self._origin is not None
-        held = [self._packets[(self._origin + count) % self._capacity] for count in range(self._capacity)]
-        oldest = next((packet for packet in held if packet is not None), newest)
+        places = range(self._origin, self._origin + self._capacity)
+        # With every packet but a frame's last: the first places tell, as a rule, and the others are not looked at.
+        oldest = next((packet for n in places if (packet := self._packets[n % self._capacity]) is not None), newest)
         # Time stamps have 32 bits; a packet out of order may be older than the oldest.
         if not LATE < (newest.timestamp - oldest.timestamp) % (1 << 32) < 1 << 31:
             return False
+        held = [self._packets[n % self._capacity] for n in places]
         starts = [
             count
             for count, (before, packet) in enumerate(pairwise(held), 1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -107,11 +106,11 @@ class TensorRTRuntime:
         Raises:
             EngineError: it cannot be exported, built or loaded.
         """
-        if self.precision == "int8" and not network.exact:
-            self._prepared(network)
         # Text encoder and conditioner run once a prompt, in float32: a build would take longer than it could ever gain.
         if network.exact:
             return TorchRuntime(self.device).compile(network)
+        if self.precision == "int8":
+            self._prepared(network)
 
         def load(batch: int) -> Loaded:
             file = self.plan_file(network, batch)
@@ -149,7 +148,7 @@ class TensorRTRuntime:
         Raises:
             EngineError: it failed.
         """
-        path = self._eight_file(network)
+        path = self.int8_file(network)
         with tempfile.TemporaryDirectory(prefix="streamdiff") as folder:
             onnx = Path(folder) / path.name
             export.export_onnx(network, onnx, precision="fp16", batch=None, folded=True)
@@ -159,24 +158,12 @@ class TensorRTRuntime:
         if path.is_file():
             write_note(path, Note.of(network, self.name, "int8", chosen=False))
 
-    def int8_note(self, network: Network) -> Note | None:
-        """What is known of a network's int8 graph; None where it has not been prepared."""
-        path = self._eight_file(network)
-        return read_note(path) if path.is_file() else None
-
-    def choose_int8(self, network: Network, chosen: bool, figures: Mapping[str, float]) -> None:
-        """Keep what was measured. Plans in int8 are used where they are asked for, and never by themselves."""
-        del chosen
-        path = self._eight_file(network)
-        note = read_note(path) or Note.of(network, self.name, "int8")
-        write_note(path, replace(note, chosen=False, figures=dict(figures)))
-
     def _build(self, network: Network, batch: int) -> Plan:
         log.info("building the %s for %s; this is done once", network.name, self.description)
         if self.precision == "int8":
             return build(
                 self.binding,
-                self._eight_file(network),
+                self.int8_file(network),
                 network.name,
                 profile=self.profile or Profile(batch, batch, batch),
                 timing_cache=self._timing_file(),
@@ -200,37 +187,33 @@ class TensorRTRuntime:
 
     def plan_file(self, network: Network, batch: int) -> Path:
         """Where the plan for a batch size, or for the profile, is kept: named by everything that changes it."""
-        # The packages that draw the graph count too: an upgrade may draw it otherwise.
-        drawn: list[str] = [version(name) for name in ("torch", "diffusers")]
-        if self.precision == "int8":
-            drawn += self._prepared(network)
+        source = self._prepared(network) if self.precision == "int8" else ""
         return cache_file(
             network, plans.SUFFIX, FORMAT, export.FORMAT, self.name, self.binding.version, self.precision,
-            batch if self.profile is None else self.profile, self._refits(network), self.card, drawn,
+            batch if self.profile is None else self.profile, self._refits(network), self.card, _drawn(), source,
         )  # fmt: skip
 
-    def _prepared(self, network: Network) -> list[str]:
+    def _prepared(self, network: Network) -> str:
         """When a network's graph in int8 was written: with another calibration come other plans.
 
         Raises:
             EngineError: it never was.
         """
         try:
-            return [str(self._eight_file(network).stat().st_mtime_ns)]
+            return str(self.int8_file(network).stat().st_mtime_ns)
         except OSError:
             raise EngineError(
                 f"int8: the {network.name} of this model has not been built at this size; run: streamdiff build "
                 f"--engine {self.name} --precision int8"
             ) from None
 
-    def _eight_file(self, network: Network) -> Path:
-        """The graph in int8, from which plans are built; what was measured of it holds for one card and version."""
+    def int8_file(self, network: Network) -> Path:
+        """Where a network's int8 graph is kept, and its note; what was measured holds for one card and version."""
         export.require("onnxruntime")
-        drawn = [version(name) for name in ("torch", "diffusers")]
         # By its module: the package has a name for each kind of device.
-        drawn.append(str(importlib.import_module("onnxruntime").__version__))
+        tool = str(importlib.import_module("onnxruntime").__version__)
         return cache_file(
-            network, ".onnx", FORMAT, export.FORMAT, self.name, self.binding.version, self.card, "int8", drawn
+            network, ".onnx", FORMAT, export.FORMAT, self.name, self.binding.version, self.card, "int8", _drawn(), tool
         )
 
     def _refits(self, network: Network) -> bool:
@@ -241,6 +224,11 @@ class TensorRTRuntime:
         # Of all networks: what is measured is the card.
         everything = Network("timings", "", (), torch.nn.Identity)
         return cache_file(everything, ".cache", self.name, self.binding.version, self.card)
+
+
+def _drawn() -> list[str]:
+    """Versions of the packages that draw the graph: an upgrade may draw it otherwise."""
+    return [version(name) for name in ("torch", "diffusers")]
 
 
 def matrices(onnx: Path) -> dict[str, tuple[int, ...]]:

@@ -55,11 +55,8 @@ class Report:
             yield
         except (NotMeasured, EngineError, torch.OutOfMemoryError) as error:
             self.not_measured(what, _first_line(error))
-        except (
-            RuntimeError,
-            ValueError,
-            OSError,
-        ) as error:  # of a package's own: an hour on a lent card is not to end with it
+        except (RuntimeError, ValueError, OSError) as error:
+            # Of a package's own: all that is measured after it is not to be lost with it.
             self.not_measured(what, f"{type(error).__name__}: {_first_line(error)}")
         finally:
             self.write()

@@ -34,5 +34,5 @@ def with_phase(latent: Tensor, size: float) -> Tensor:
     rows, columns = (
         size * (1 - 2 * (torch.arange(n, device=latent.device) % 2)).to(latent.dtype) for n in (height, width)
     )
-    odd = (torch.arange(channels, device=latent.device) % 2).to(latent.dtype)[:, None, None]
-    return latent + torch.lerp(columns.expand(height, width), rows[:, None].expand(height, width), odd)
+    odd = (torch.arange(channels, device=latent.device) % 2).bool()[:, None, None]
+    return latent + torch.where(odd, rows[:, None], columns)

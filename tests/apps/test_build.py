@@ -67,12 +67,13 @@ def test_int8_is_built_measured_and_then_used(cache: Path, folder: Path, monkeyp
     pytest.importorskip("nncf", reason="nncf is not installed")
     monkeypatch.setattr(building, "SETTINGS", 8)
     model = load_model(folder)
-    assert building.built_int8(model, SIZE) is None
+    using = building.precisions(OpenVINORuntime())
+    assert building.built_int8(model, SIZE, using) is None
     watch = Silent()
-    verdict = building.build_int8(model, SIZE, pictures(), watch)
+    verdict = building.build_int8(model, SIZE, pictures(), watch, using)
     assert {"quantising the unet", "quantising the unet-shallow"} <= set(watch.stages)
     assert verdict.int8_psnr > 20 and verdict.full_ms > 0
-    known = building.built_int8(model, SIZE)
+    known = building.built_int8(model, SIZE, using)
     assert known is not None and known.figures() == verdict.figures()
     for reuse in (1, 2):
         with Stream.from_pretrained(model, precision="int8", width=64, height=64, reuse_every=reuse) as stream:
@@ -128,8 +129,9 @@ def test_int8_for_tensorrt_is_prepared_and_compared_on_its_own_card(monkeypatch:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     full = TensorRTRuntime("cuda:0", "tensorrt-rtx")
     using = building.precisions(full)
-    eight = using.make_eight()
+    eight = using.eight
     assert using.full is full and using.quantiser is eight and isinstance(eight, TensorRTRuntime)
+    assert not using.by_itself
     assert (eight.precision, eight.name, str(eight.device)) == ("int8", "tensorrt-rtx", "cuda:0")
     # The truth is float32 on that card too, and not what its tensor cores make of it.
     assert using.exact.name == "torch" and str(using.exact.device) == "cuda:0"

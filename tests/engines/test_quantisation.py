@@ -11,7 +11,7 @@ from torch import nn
 
 from engines import EngineError, Network
 from engines.base import Input
-from engines.notes import kept, read_note, remove
+from engines.notes import kept, note_measured, note_of, read_note, remove
 from engines.openvino_engine import OpenVINORuntime
 
 pytest.importorskip("nncf", reason="nncf is not installed")
@@ -92,11 +92,11 @@ def test_it_is_chosen_by_itself_only_where_it_was_found_good(cache: Path) -> Non
         return OpenVINORuntime().compile(network())(*inputs(99))
 
     assert not torch.equal(by_itself(), eight)
-    runtime.choose_int8(network(), False, {"loss_db": 2.0})
+    note_measured(runtime.int8_file(network()), False, {"loss_db": 2.0})
     assert not torch.equal(by_itself(), eight)
-    runtime.choose_int8(network(), True, {"loss_db": 0.1})
+    note_measured(runtime.int8_file(network()), True, {"loss_db": 0.1})
     assert torch.equal(by_itself(), eight)
-    note = runtime.int8_note(network())
+    note = note_of(runtime.int8_file(network()))
     assert note is not None and note.chosen and note.figures == {"loss_db": 0.1}
     # Another model's, or full precision asked for: not this one.
     assert not torch.equal(OpenVINORuntime().compile(network(key="other"))(*inputs(99)), eight)
@@ -105,7 +105,7 @@ def test_it_is_chosen_by_itself_only_where_it_was_found_good(cache: Path) -> Non
 
 def test_a_damaged_int8_graph_is_not_replaced_in_silence(cache: Path) -> None:
     runtime = quantised()
-    runtime.choose_int8(network(), True, {})
+    note_measured(runtime.int8_file(network()), True, {})
     (file,) = (item.path for item in kept() if item.note is not None and item.note.precision == "int8")
     file.write_bytes(b"garbage")
     assert torch.isfinite(OpenVINORuntime().compile(network())(*inputs(1))).all()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import streamdiff
 from engines import EngineError, Input, Network
 from engines.export import export_onnx, parameters
+from engines.notes import note_of
 from engines.tensorrt import binding as bindings
 from engines.tensorrt import plans
 from engines.tensorrt.binding import Binding
@@ -270,7 +271,7 @@ def test_a_network_in_int8_is_prepared_once_and_builds_for_any_batch(runtime: Te
     ):
         eight.compile(network)
     eight.quantise(network, [tuple(toys.random_inputs(network, 1, seed)) for seed in range(4)])
-    note = eight.int8_note(network)
+    note = note_of(eight.int8_file(network))
     assert note is not None and not note.chosen and (note.engine, note.precision) == ("tensorrt-rtx", "int8")
     for batch in (1, 2):
         precisions = eight.plan(network, batch).precisions
@@ -279,8 +280,6 @@ def test_a_network_in_int8_is_prepared_once_and_builds_for_any_batch(runtime: Te
     before = eight.plan_file(network, 1)
     eight.quantise(network, [tuple(x // 5 for x in toys.random_inputs(network, 1, 7))])
     assert eight.plan_file(network, 1) != before  # other ranges, other plans
-    eight.choose_int8(network, True, {"loss_db": 0.5})
-    assert (found := eight.int8_note(network)) is not None and found.figures == {"loss_db": 0.5}
     with pytest.raises(EngineError, match="cannot be replaced"):
         TensorRTRuntime("cuda:0", "tensorrt-rtx", "int8", refittable=True)
 
