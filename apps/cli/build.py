@@ -62,8 +62,9 @@ def build(
             with _lock():
                 known = None if again else building.built_int8(loaded, pixels, using)
                 verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch, using)
-                # Plans that the comparison had no need of, and those that were removed.
-                building.build(loaded, using.eight, pixels, watch)
+                if using.eight is using.quantiser:
+                    # What was quantised are graphs: plans that the comparison had no need of, or that were removed.
+                    building.build(loaded, using.eight, pixels, watch)
             found: list[tuple[str, float, float]] = []
         else:
             building.build(loaded, runtime, pixels, watch)
