@@ -15,7 +15,7 @@ demo-file: $(VENV)/.ready-demo
 	$(BIN)/python -m apps.demo $(if $(INPUT),--input "$(INPUT)")
 
 test: $(VENV)/.ready-test lint types browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The browser tests want a Chromium, those of the window and the screen Xvfb; what is missing and cannot be installed
 # has its tests skipped, and says so.

@@ -18,6 +18,7 @@ from engines.agreement import difference, feed
 from engines.export import require
 from engines.notes import note_measured, note_of
 from engines.openvino_engine import OpenVINORuntime
+from engines.precision import Eight
 from engines.quantisation import Sample, require_nncf
 from engines.torch_engine import TorchRuntime
 from streamdiff.calibration import PROMPTS, record
@@ -33,7 +34,7 @@ SETTINGS = 64
 """Settings that the calibration goes through, two frames each."""
 
 MOST_LOSS = 1.0
-"""dB that int8 may lose to be chosen by itself."""
+"""dB that eight bits may lose to be chosen by itself."""
 
 LEAST_GAIN = 1.05
 """Times as fast that it must be."""
@@ -46,24 +47,24 @@ class Quantiser(Runtime, Protocol):
     """A runtime that runs networks in eight bits."""
 
     def quantise(self, network: Network, samples: Sequence[Sample]) -> None:
-        """Prepare a network for int8, from rows of its inputs, and keep it."""
+        """Prepare a network for eight bits, from rows of its inputs, and keep it."""
         ...
 
-    def int8_file(self, network: Network) -> Path:
-        """Where a network's int8 form is kept, and its note."""
+    def eight_file(self, network: Network) -> Path:
+        """Where a network's form in eight bits is kept, and its note."""
         ...
 
 
 @dataclass(frozen=True)
 class Precisions:
-    """The runtimes that an int8 build works with.
+    """The runtimes that a build in eight bits works with.
 
     Attributes:
         exact: float32, the truth.
-        full: the best precision that is not int8.
-        eight: int8, once it is prepared.
+        full: the best precision of more bits.
+        eight: eight bits, once they are prepared.
         quantiser: prepares it.
-        by_itself: whether int8 is used where no precision is asked for and it is good.
+        by_itself: whether eight bits are used where no precision is asked for and they are good.
     """
 
     exact: Runtime
@@ -73,23 +74,22 @@ class Precisions:
     by_itself: bool
 
 
-def precisions(runtime: Runtime) -> Precisions:
-    """For a runtime of full precision, its engine and device.
+def precisions(runtime: Runtime, eight: Eight = "int8") -> Precisions:
+    """For a runtime of full precision, its engine and device, and which eight bits are wanted.
 
     Raises:
-        EngineError: it has no int8, or what that needs is not installed.
+        EngineError: it has none of these, or what that needs is not installed.
     """
     from engines.tensorrt import TensorRTRuntime
 
     if isinstance(runtime, TensorRTRuntime):
         device, flavour = runtime.device, runtime.binding.flavour
         require("onnx", "onnxruntime")
-        eight = TensorRTRuntime(device, flavour, "int8", progress=runtime.progress)
-        return Precisions(TorchRuntime(device, "fp32"), runtime, eight, eight, by_itself=False)
-    if not isinstance(runtime, OpenVINORuntime):
-        raise EngineError(
-            f"int8 is not for {runtime.name}: use --device cpu for openvino, or --engine tensorrt or tensorrt-rtx"
-        )
+        quantiser = TensorRTRuntime(device, flavour, eight, progress=runtime.progress)
+        return Precisions(TorchRuntime(device, "fp32"), runtime, quantiser, quantiser, by_itself=False)
+    if eight != "int8" or not isinstance(runtime, OpenVINORuntime):
+        cpu = "--device cpu for openvino, or " if eight == "int8" else ""
+        raise EngineError(f"{eight} is not for {runtime.name}: use {cpu}--engine tensorrt or tensorrt-rtx")
     require_nncf()
     exact = OpenVINORuntime("fp32")
     return Precisions(exact, _full(), OpenVINORuntime("int8"), exact, by_itself=True)
@@ -119,25 +119,25 @@ class Verdict:
         loss_db: fall of the output's PSNR against the input, in the model's most faithful setting: what is lost where
             there is a truth. Below zero it has gained.
         full_psnr: of full precision (bf16 where the CPU has it) against fp32, over styles and strengths, dB.
-        int8_psnr: of int8 against fp32, dB.
+        eight_psnr: of eight bits against fp32, dB.
         full_ms: milliseconds a frame of full precision, median.
-        int8_ms: of int8.
+        eight_ms: of eight bits.
     """
 
     loss_db: float
     full_psnr: float
-    int8_psnr: float
+    eight_psnr: float
     full_ms: float
-    int8_ms: float
+    eight_ms: float
 
     @property
     def speedup(self) -> float:
         """How many times as fast."""
-        return self.full_ms / self.int8_ms
+        return self.full_ms / self.eight_ms
 
     @property
     def good(self) -> bool:
-        """Whether int8 may be chosen by itself."""
+        """Whether it may be chosen by itself."""
         return self.loss_db <= MOST_LOSS and self.speedup >= LEAST_GAIN
 
     def figures(self) -> dict[str, float]:
@@ -198,15 +198,16 @@ def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[s
     return found
 
 
-def built_int8(model: Model, size: tuple[int, int], using: Precisions) -> Verdict | None:
-    """What was measured when int8 was built for a model and size; None where it was not, or not to the end."""
+def built_eight(model: Model, size: tuple[int, int], using: Precisions) -> Verdict | None:
+    """What was measured when eight bits were built for a model and size; None where not, or not to the end."""
     networks = [network for network in all_networks(model, using.exact, size) if not network.exact]
-    notes = [note_of(using.quantiser.int8_file(network)) for network in networks]
+    notes = [note_of(using.quantiser.eight_file(network)) for network in networks]
     measured = [note.figures for note in notes if note is not None and note.figures]
-    return Verdict(**measured[0]) if len(measured) == len(notes) else None
+    known = len(measured) == len(notes) and measured[0].keys() == Verdict.__annotations__.keys()
+    return Verdict(**measured[0]) if known else None
 
 
-def build_int8(
+def build_eight(
     model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch, using: Precisions
 ) -> Verdict:
     """Quantise a model, compare it with full precision, and say whether it is to be used by itself.
@@ -231,14 +232,14 @@ def build_int8(
         using.quantiser.quantise(network, samples.pop(network.name))
     verdict = compare(model, size, kept, watch, using)
     for network in networks:
-        note_measured(using.quantiser.int8_file(network), using.by_itself and verdict.good, verdict.figures())
+        note_measured(using.quantiser.eight_file(network), using.by_itself and verdict.good, verdict.figures())
     return verdict
 
 
 def compare(
     model: Model, size: tuple[int, int], pictures: Sequence[Pixels], watch: Watch, using: Precisions
 ) -> Verdict:
-    """Measure int8 against full precision: quality against fp32 and against the input, and time in turns."""
+    """Measure eight bits against full precision: quality against fp32 and against the input, and time in turns."""
     config = StreamConfig.make(width=size[0], height=size[1])
     streams = [Stream(model, runtime, config) for runtime in (using.exact, using.full, using.eight)]
     prompts = [style.prompt for style in model.styles] or list(PROMPTS)
@@ -259,13 +260,13 @@ def compare(
         for scores, stream in zip(against_input, streams[1:], strict=True):
             scores.append(psnr(_one(stream, frame, prompt=plain, strength=NEAREST), frame))
         watch.part()
-    full_ms, int8_ms = _in_turns(streams[1], streams[2], pictures, watch)
+    full_ms, eight_ms = _in_turns(streams[1], streams[2], pictures, watch)
     verdict = Verdict(
         loss_db=statistics.mean(against_input[0]) - statistics.mean(against_input[1]),
         full_psnr=statistics.mean(against_exact[0]),
-        int8_psnr=statistics.mean(against_exact[1]),
+        eight_psnr=statistics.mean(against_exact[1]),
         full_ms=full_ms,
-        int8_ms=int8_ms,
+        eight_ms=eight_ms,
     )
     for stream in streams:
         stream.close()

@@ -15,12 +15,13 @@ import numpy as np
 
 from apps.quality import psnr
 from engines import EngineError, available, choose
+from engines.precision import EIGHT_BITS
 from streamdiff.frame import Frame, Pixels
 
 REFERENCE = ("torch", "fp32")
 """What the pictures of all others are compared with."""
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", *EIGHT_BITS)
 
 FRAMES = 60
 """Of the footage, shown over and over."""

@@ -133,9 +133,9 @@ class OpenVINORuntime:
         """
         with _built(network) as graph:
             compiled = _compiled(network, quantised(graph, samples), self._full)
-        self._keep(self.int8_file(network), compiled, Note.of(network, self.name, "int8", chosen=False))
+        self._keep(self.eight_file(network), compiled, Note.of(network, self.name, "int8", chosen=False))
 
-    def int8_file(self, network: Network) -> Path:
+    def eight_file(self, network: Network) -> Path:
         """Where a network's int8 graph is kept, and its note."""
         return self._path(network, "int8")
 

@@ -1,11 +1,16 @@
-"""Lower precision: weights converted once, no autocast, and float32 at the edges."""
+"""Lower precision: what there is of eight bits; of sixteen, weights converted once, and float32 at the edges."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+Eight = Literal["int8", "fp8"]
+"""Precisions of eight bits, for which a network is calibrated once."""
+
+EIGHT_BITS: tuple[Eight, ...] = get_args(Eight)
 
 
 def lower(module: nn.Module, dtype: torch.dtype) -> None:

@@ -1,8 +1,8 @@
 """Eight bits in an ONNX file: quantisation written into the graph, as TensorRT wants it.
 
 ONNX Runtime's own tool does it. Every product with weights gets pairs of QuantizeLinear and DequantizeLinear before its
-inputs: symmetric int8, weights with a scale for each output channel, activations with one. Products of two activations,
-those of attention, stay as they are: their ranges are wide and they are few.
+inputs: symmetric, activations with one scale; weights with a scale for each output channel in int8, with one in fp8.
+Products of two activations, those of attention, stay as they are: their ranges are wide and they are few.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ from typing import Any, cast
 from engines.base import Input
 from engines.errors import EngineError, last_line
 from engines.export import data_file, require
+from engines.float8_onnx import as_float8
+from engines.precision import Eight
 from engines.quantisation import Sample
 from engines.root_logger import root_logger_kept
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 
-def quantise_onnx(path: Path, name: str, inputs: Sequence[Input], samples: Sequence[Sample]) -> None:
+def quantise_onnx(
+    path: Path,
+    name: str,
+    inputs: Sequence[Input],
+    samples: Sequence[Sample],
+    eight: Eight = "int8",
+    products: Sequence[str] = PRODUCTS,
+) -> None:
     """Rewrite a file of ``export_onnx`` in eight bits; what its weights are called is lost.
 
     Args:
@@ -32,6 +41,8 @@ def quantise_onnx(path: Path, name: str, inputs: Sequence[Input], samples: Seque
         inputs: the network's.
         samples: rows of its inputs, from which the activations' ranges are taken; all of them are run, on CUDA where
             this onnxruntime has it.
+        eight: whole numbers, or float8 (E4M3).
+        products: which operators are to be in eight bits.
 
     Raises:
         EngineError: packages are missing, or it failed.
@@ -40,19 +51,19 @@ def quantise_onnx(path: Path, name: str, inputs: Sequence[Input], samples: Seque
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name, suffix=".part") as folder, _quiet():
-        plain, eight = Path(folder) / "plain.onnx", Path(folder) / "eight.onnx"
+        plain, rounded = Path(folder) / "plain.onnx", Path(folder) / "rounded.onnx"
         try:
             large = data_file(path).exists()
             dynamic = _prepared(path, plain, large)
             quantize_static(
                 str(plain),
-                str(eight),
+                str(rounded),
                 cast("Any", _Reader(inputs, samples)),
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
-                per_channel=True,
-                op_types_to_quantize=list(PRODUCTS),
+                per_channel=eight == "int8",
+                op_types_to_quantize=list(products),
                 nodes_to_exclude=dynamic,
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_providers=_providers(),
@@ -65,11 +76,13 @@ def quantise_onnx(path: Path, name: str, inputs: Sequence[Input], samples: Seque
                     "OpTypesToExcludeOutputQuantization": list(PRODUCTS),
                 },
             )
-            if large:
-                _joined(eight)
+            if eight == "fp8":
+                as_float8(rounded, plain)
+            elif large:
+                _joined(rounded)
         except Exception as error:
             raise EngineError(f"the {name} could not be quantised ({last_line(error)})") from error
-        eight.replace(path)
+        rounded.replace(path)
         data_file(path).unlink(missing_ok=True)
 
 

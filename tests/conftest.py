@@ -11,5 +11,6 @@ import torch
 torch.set_num_threads(1)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from tests.alone import pytest_runtest_protocol as pytest_runtest_protocol  # noqa: E402
 from tests.commands import command as command  # noqa: E402
 from tests.commands import logging_as_it_was as logging_as_it_was  # noqa: E402

@@ -16,6 +16,7 @@ from streamdiff.errors import ConfigError
 
 if TYPE_CHECKING:
     from apps.building import Verdict, Watch
+    from engines.precision import Eight
     from streamdiff.frame import Pixels
 
 FRAMES = 64
@@ -28,40 +29,44 @@ def build(
         str | None, typer.Option(metavar="WxH", help="Pixels, multiples of 8.", show_default="the model's own")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16, fp16 or int8, as the engine can.", show_default="its best full one")
+        str | None,
+        typer.Option(help="fp32, bf16, fp16, int8 or fp8, as the engine can.", show_default="its best full one"),
     ] = None,
     footage: Annotated[
         Path | None,
-        typer.Option("--input", metavar="FILE", help="int8: a video or picture like those you will use."),
+        typer.Option("--input", metavar="FILE", help="int8, fp8: a video or picture like those you will use."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="int8: build anew what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="int8, fp8: build anew what is there.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare every network with float32 afterwards.")] = False,
     vae: options.Vae = None,
     lora: options.Lora = None,
     engine: options.EngineName = None,
     device: options.Device = None,
 ) -> None:
-    """Build a model's engines ahead of time; int8 is measured, and on a CPU used from then on where it is good."""
+    """Build a model's engines ahead of time; eight bits are measured, and on a CPU used from then on where good."""
+    from engines.precision import EIGHT_BITS
+
+    eight = next((e for e in EIGHT_BITS if e == precision), None)
     width, height = options.size(size) if size else (None, None)
     choice = options.choose(
         model=model, vae=vae, lora=lora, engine=engine, device=device, width=width, height=height,
-        precision=None if precision == "int8" else precision,
+        precision=precision if eight is None else None,
     )  # fmt: skip
-    if precision == "int8" and check:
-        raise ConfigError("int8 is always compared with full precision: leave --check out")
+    if eight is not None and check:
+        raise ConfigError(f"{eight} is always compared with full precision: leave --check out")
     from apps import building
     from engines import choose
     from streamdiff import load_model
 
     with _watching() as watch:
         runtime = choose(choice.engine, choice.device, choice.precision, watch.share)
-        using = building.precisions(runtime) if precision == "int8" else None
+        using = building.precisions(runtime, eight) if eight is not None else None
         loaded = load_model(choice.model, lora=choice.lora, vae=choice.vae)
         pixels = (width, height) if width and height else loaded.default_size
         if using is not None:
             with _lock():
-                known = None if again else building.built_int8(loaded, pixels, using)
-                verdict = known or building.build_int8(loaded, pixels, _pictures(footage, pixels), watch, using)
+                known = None if again else building.built_eight(loaded, pixels, using)
+                verdict = known or building.build_eight(loaded, pixels, _pictures(footage, pixels), watch, using)
                 if using.eight is using.quantiser:
                     # What was quantised are graphs: plans that the comparison had no need of, or that were removed.
                     building.build(loaded, using.eight, pixels, watch)
@@ -70,29 +75,29 @@ def build(
             building.build(loaded, runtime, pixels, watch)
             found = building.check(loaded, runtime, pixels) if check else []
             known = verdict = None
-    if verdict is not None:
-        _say(verdict, known is not None, runtime.name if using is not None and not using.by_itself else None)
+    if verdict is not None and using is not None and eight is not None:
+        _say(eight, verdict, known is not None, None if using.by_itself else runtime.name)
         return
     print_line(f"built {model} at {pixels[0]}x{pixels[1]} for {runtime.description}", sys.stdout)
     for name, largest, relative in found:
         print_line(f"{name}: at most {largest:.3g} off, {relative:.2g} relative", sys.stdout)
 
 
-def _say(verdict: Verdict, before: bool, asked_for: str | None) -> None:
-    """Say what int8 costs and brings; ``asked_for``: the engine, where it is used only when it is asked for."""
+def _say(eight: Eight, verdict: Verdict, before: bool, asked_for: str | None) -> None:
+    """Say what eight bits cost and bring; ``asked_for``: the engine, where it is used only when it is asked for."""
     console().print(
-        f"int8{' (built before; --again builds anew)' if before else ''}: "
-        f"{verdict.int8_ms:.1f} ms a frame against {verdict.full_ms:.1f}, {verdict.speedup:.2f} times as fast\n"
-        f"loss {verdict.loss_db:+.2f} dB against the input; against fp32 {verdict.int8_psnr:.1f} dB "
+        f"{eight}{' (built before; --again builds anew)' if before else ''}: "
+        f"{verdict.eight_ms:.1f} ms a frame against {verdict.full_ms:.1f}, {verdict.speedup:.2f} times as fast\n"
+        f"loss {verdict.loss_db:+.2f} dB against the input; against fp32 {verdict.eight_psnr:.1f} dB "
         f"(full precision: {verdict.full_psnr:.1f})"
     )
     worth = "" if verdict.good else "it loses more than 1 dB or gains nothing; "
     if asked_for is not None:
-        console().print(f"{worth}--engine {asked_for} --precision int8 takes it")
+        console().print(f"{worth}--engine {asked_for} --precision {eight} takes it")
     elif verdict.good:
         console().print("it is used from now on; --precision bf16 or fp32 goes without")
     else:
-        console().print(f"it is not used by itself: {worth}--precision int8 takes it")
+        console().print(f"it is not used by itself: {worth}--precision {eight} takes it")
 
 
 def _pictures(footage: Path | None, size: tuple[int, int]) -> list[Pixels]:
@@ -115,7 +120,7 @@ def _pictures(footage: Path | None, size: tuple[int, int]) -> list[Pixels]:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """One int8 build at a time: two would measure each other."""
+    """One build in eight bits at a time: two would measure each other."""
     from filelock import FileLock, Timeout
 
     from engines.cache import cache_directory

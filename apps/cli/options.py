@@ -62,7 +62,7 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        help="fp32, bf16, fp16 or int8, as the engine can; int8 after streamdiff build.",
+        help="fp32, bf16, fp16, int8 or fp8, as the engine can; the last two after streamdiff build.",
         rich_help_panel=_MODEL,
         show_default="best",
     ),

@@ -17,8 +17,9 @@ from engines.cache import cache_file, write_atomically
 from engines.errors import EngineError
 from engines.export import Precision
 from engines.notes import Note, read_note, write_note
+from engines.precision import EIGHT_BITS, Eight
 from engines.quantisation import Sample
-from engines.quantised_onnx import quantise_onnx
+from engines.quantised_onnx import PRODUCTS, quantise_onnx
 from engines.tensorrt import binding as bindings
 from engines.tensorrt import plans
 from engines.tensorrt.binding import Binding, Flavour
@@ -30,6 +31,9 @@ from engines.tensorrt.progress import Progress
 from engines.torch_engine import TorchRuntime
 
 log = logging.getLogger("streamdiff.engines")
+
+FLOAT8_FROM = (8, 9)
+"""Compute capability of the first cards with float8: Ada."""
 
 FORMAT = 1
 """Raised when this package changes what a kept plan computes."""
@@ -53,20 +57,23 @@ class TensorRTRuntime:
         Args:
             device: a CUDA device.
             flavour: which package; None takes "tensorrt" where it is installed, else "tensorrt-rtx".
-            precision: of weights and arithmetic; the caller's types are the same in all. "int8", beside fp16, is for
-                networks that ``quantise`` has prepared.
+            precision: of weights and arithmetic; the caller's types are the same in all. "int8" and "fp8", beside fp16,
+                are for networks that ``quantise`` has prepared; RTX has products of matrices in fp8, but no
+                convolutions.
             refittable: build the denoiser so that its matrices and kernels can be replaced (``TensorRTEngine.refit``).
             profile: batch sizes that one plan serves, slower than a plan for each, the weights held once; None builds
                 a plan for each batch size that is asked for.
             progress: told how far a build is.
 
         Raises:
-            EngineError: the package or its libraries are missing, there is no CUDA device, or an unknown precision.
+            EngineError: the package or its libraries are missing, there is no CUDA device, an unknown precision, or one
+                that the card lacks.
         """
-        if precision not in ("fp16", "fp32", "int8"):
-            raise EngineError(f"precision {precision!r}: TensorRT takes fp16, fp32 or int8")
-        if precision == "int8" and refittable:
-            raise EngineError("weights in int8 cannot be replaced; leave refittable out, or use fp16")
+        if precision not in ("fp16", "fp32", *EIGHT_BITS):
+            raise EngineError(f"precision {precision!r}: TensorRT takes fp16, fp32, int8 or fp8")
+        self.eight: Eight | None = next((e for e in EIGHT_BITS if e == precision), None)
+        if self.eight is not None and refittable:
+            raise EngineError(f"weights in {precision} cannot be replaced; leave refittable out, or use fp16")
         self.binding: Binding = bindings.load(flavour)
         wanted = torch.device(device)
         if wanted.type != "cuda":
@@ -80,6 +87,8 @@ class TensorRTRuntime:
                 "%s does not name the %s among its cards and may fail on it; --engine cuda does not need it",
                 self.name, self.card.name,
             )  # fmt: skip
+        if precision == "fp8" and self.card.capability < FLOAT8_FROM:
+            raise EngineError(f"fp8 is for cards from Ada and Hopper on; int8 is for {self.card.name} too")
         self.precision = precision
         self.refittable = refittable
         self.profile = profile
@@ -109,7 +118,7 @@ class TensorRTRuntime:
         # Text encoder and conditioner run once a prompt, in float32: a build would take longer than it could ever gain.
         if network.exact:
             return TorchRuntime(self.device).compile(network)
-        if self.precision == "int8":
+        if self.eight is not None:
             self._prepared(network)
 
         def load(batch: int) -> Loaded:
@@ -139,7 +148,7 @@ class TensorRTRuntime:
         return plan
 
     def quantise(self, network: Network, samples: Sequence[Sample]) -> None:
-        """Prepare a network for int8: its graph is kept, and plans for any batch size are built from that.
+        """Prepare a network for eight bits: its graph is kept, and plans for any batch size are built from that.
 
         Args:
             network: not an exact one.
@@ -148,22 +157,26 @@ class TensorRTRuntime:
         Raises:
             EngineError: it failed.
         """
-        path = self.int8_file(network)
+        if self.eight is None:
+            raise EngineError(f"precision {self.precision!r}: only {' and '.join(EIGHT_BITS)} are calibrated")
+        path = self.eight_file(network)
+        matrices_only = self.eight == "fp8" and self.name == "tensorrt-rtx"
+        products = [p for p in PRODUCTS if p != "Conv" or not matrices_only]
         with tempfile.TemporaryDirectory(prefix="streamdiff") as folder:
             onnx = Path(folder) / path.name
             export.export_onnx(network, onnx, precision="fp16", batch=None, folded=True)
-            quantise_onnx(onnx, network.name, network.inputs, samples)
+            quantise_onnx(onnx, network.name, network.inputs, samples, self.eight, products)
             bytes_at_edges(onnx)
             write_atomically(path, onnx.read_bytes())
         if path.is_file():
-            write_note(path, Note.of(network, self.name, "int8", chosen=False))
+            write_note(path, Note.of(network, self.name, self.eight, chosen=False))
 
     def _build(self, network: Network, batch: int) -> Plan:
         log.info("building the %s for %s; this is done once", network.name, self.description)
-        if self.precision == "int8":
+        if self.eight is not None:
             return build(
                 self.binding,
-                self.int8_file(network),
+                self.eight_file(network),
                 network.name,
                 profile=self.profile or Profile(batch, batch, batch),
                 timing_cache=self._timing_file(),
@@ -187,33 +200,42 @@ class TensorRTRuntime:
 
     def plan_file(self, network: Network, batch: int) -> Path:
         """Where the plan for a batch size, or for the profile, is kept: named by everything that changes it."""
-        source = self._prepared(network) if self.precision == "int8" else ""
+        source = self._prepared(network) if self.eight is not None else ""
         return cache_file(
             network, plans.SUFFIX, FORMAT, export.FORMAT, self.name, self.binding.version, self.precision,
             batch if self.profile is None else self.profile, self._refits(network), self.card, _drawn(), source,
         )  # fmt: skip
 
     def _prepared(self, network: Network) -> str:
-        """When a network's graph in int8 was written: with another calibration come other plans.
+        """When a network's graph in eight bits was written: with another calibration come other plans.
 
         Raises:
             EngineError: it never was.
         """
         try:
-            return str(self.int8_file(network).stat().st_mtime_ns)
+            return str(self.eight_file(network).stat().st_mtime_ns)
         except OSError:
             raise EngineError(
-                f"int8: the {network.name} of this model has not been built at this size; run: streamdiff build "
-                f"--engine {self.name} --precision int8"
+                f"{self.eight}: the {network.name} of this model has not been built at this size; run: "
+                f"streamdiff build --engine {self.name} --precision {self.eight}"
             ) from None
 
-    def int8_file(self, network: Network) -> Path:
-        """Where a network's int8 graph is kept, and its note; what was measured holds for one card and version."""
+    def eight_file(self, network: Network) -> Path:
+        """Where a network's graph in eight bits is kept, and its note: what was measured is of one card and version."""
         export.require("onnxruntime")
         # By its module: the package has a name for each kind of device.
         tool = str(importlib.import_module("onnxruntime").__version__)
         return cache_file(
-            network, ".onnx", FORMAT, export.FORMAT, self.name, self.binding.version, self.card, "int8", _drawn(), tool
+            network,
+            ".onnx",
+            FORMAT,
+            export.FORMAT,
+            self.name,
+            self.binding.version,
+            self.card,
+            self.eight,
+            _drawn(),
+            tool,
         )
 
     def _refits(self, network: Network) -> bool:

@@ -136,7 +136,7 @@ def _styles(measured: dict[str, Any]) -> list[str]:
 
 
 def _others(measured: dict[str, Any]) -> list[str]:
-    flicker = measured["flicker"]
+    flicker, own = measured["flicker"], measured["flicker_of_targets"]
     names = list(next(iter(flicker.values())))
     return [
         "Moods, with four of the styles: the mood's own colours are nearer than those of any other mood or of none in "
@@ -148,11 +148,15 @@ def _others(measured: dict[str, Any]) -> list[str]:
         + ".",
         "",
         "Flicker: change between neighbouring output frames, as a ratio to the input's own, of a still picture with "
-        "camera noise (sigma 3/255), a slow pan (1 pixel a frame) and a clip:",
+        "camera noise (sigma 3/255), a slow pan (1 pixel a frame) and a clip; in brackets that of the filter's own "
+        "pictures, which have more contrast than the input:",
         "",
         "| style | " + " | ".join(names) + " |",
         "|---|" + "---|" * len(names),
-        *(f"| {style} | " + " | ".join(f"{row[n]:.2f}" for n in names) + " |" for style, row in flicker.items()),
+        *(
+            f"| {style} | " + " | ".join(f"{row[n]:.2f} ({own[style][n]:.2f})" for n in names) + " |"
+            for style, row in flicker.items()
+        ),
         "",
     ]
 

@@ -98,6 +98,10 @@ class UnetConfig(Section):
     pixel_from: float
     pixel_share: float
     pixel_weight: float
+    adversarial_from: float
+    adversarial_share: float
+    critic_width: int
+    critic_lr: float
 
 
 class Config(Section):

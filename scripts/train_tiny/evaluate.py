@@ -17,7 +17,7 @@ from . import measures
 from .card import FIGURES, write_card
 from .classifier import train_judge
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, load_config
-from .data import PHOTO, Cache, Picture, write_json
+from .data import PHOTO, Cache, Picture, Pictures, write_json
 from .renderer import Renderer
 
 SHEET_CLIP = "tears-of-steel.mp4"
@@ -68,6 +68,11 @@ def sequences(cache: Cache, clips: Path, row: int, frames: int) -> dict[str, Any
     return found
 
 
+def drawn(cache: Cache, pictures: Pictures, style: str) -> Pictures:
+    """What the model is to learn: pictures [N, H, W, 3] through the style's own filter."""
+    return np.stack([cache.styles[style].stylise(picture) for picture in pictures])
+
+
 def main(
     work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
     data: Annotated[Path, typer.Option(help="folder with clips/, for the credits and the clip")] = DEFAULT_DATA,
@@ -102,7 +107,9 @@ def main(
     figures["moods"] = measures.moods(render, cache, rows[: max(2, len(rows) // 3)], MOOD_STYLES)
     figures |= measures.strengths(render, cache, rows[: max(2, len(rows) // 3)])
     faces = choose_rows(cache)
-    figures["flicker"] = measures.flicker(render, cache.styles, sequences(cache, data / "clips", faces[0], 12))
+    moving = sequences(cache, data / "clips", faces[0], 12)
+    figures["flicker"] = measures.flicker(render, cache.styles, moving)
+    figures["flicker_of_targets"] = measures.flicker(lambda p, n: drawn(cache, p, n), cache.styles, moving)
     write_json(work / FIGURES, figures)
     write_card(work, config, data, model)
     table = Table("style", *next(iter(figures["styles"].values())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,13 @@ def structure(a: Picture, b: Picture) -> float:
     return float(np.corrcoef(edges[0], edges[1])[0, 1])
 
 
-def flicker(render: Renderer, styles: Iterable[str], sequences: dict[str, Pictures]) -> dict[str, dict[str, float]]:
-    """Mean absolute change between neighbouring output frames, as a ratio to the input's, per style and sequence."""
+def flicker(
+    render: Callable[[Pictures, str], Pictures], styles: Iterable[str], sequences: dict[str, Pictures]
+) -> dict[str, dict[str, float]]:
+    """Mean absolute change between neighbouring output frames, as a ratio to the input's, per style and sequence.
+
+    `render` turns frames [N, H, W, 3] into those of a style.
+    """
     own = {name: frame_change(frames) for name, frames in sequences.items()}
     return {
         style: {name: round(frame_change(render(frames, style)) / own[name], 3) for name, frames in sequences.items()}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .batches import Batch, BatchMaker
 from .config import DEFAULT_CONFIG, DEFAULT_WORK, Config, load_config
+from .critic import Adversary, Critic
 from .data import Cache
 from .loop import Clock, Ema, FreeCores, copy_matching, learning_rate, load_checkpoint, mixed_precision, save_checkpoint
 from .prompts import corpus
@@ -45,10 +46,10 @@ class Denoiser(nn.Module):
             self.unet.set_attn_processor(AttnProcessor())
             self.text.set_attn_implementation("eager")
 
-    def forward(self, noisy: Tensor, condition: Tensor, timestep: Tensor, ids: Tensor) -> Tensor:
-        """Latents [N, C, h, w] twice, timesteps [N], token ids [N, L] -> [N, C, h, w]."""
+    def forward(self, noisy: Tensor, condition: Tensor, timestep: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents [N, C, h, w] twice, timesteps [N], token ids [N, L] -> [N, C, h, w], and the words [N, L, hidden]."""
         words = self.text(ids).last_hidden_state
-        return self.unet(torch.cat([noisy, condition], 1), timestep, words).sample
+        return self.unet(torch.cat([noisy, condition], 1), timestep, words).sample, words
 
 
 def latent_loss(clean: Tensor, batch: Batch) -> Tensor:
@@ -94,6 +95,8 @@ def main(
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=c.lr, betas=(0.9, 0.98), fused=device.type in ("cpu", "cuda"))
+    critic = Critic(config.vae.latent_channels, config.text.hidden, c.critic_width).to(device)
+    adversary = Adversary(critic, c.critic_lr) if c.adversarial_share else None
     step, spent, pairs, origin = 0, 0.0, 0, ""
     if start_from is not None:
         earlier = load_checkpoint(start_from)
@@ -111,6 +114,8 @@ def main(
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
+        if adversary is not None:
+            adversary.load_state_dict(state["adversary"])
         step, spent, pairs = int(state["step"]), float(state["seconds"]), int(state["pairs"])
         origin = str(state.get("started_from", ""))
     torch.manual_seed(config.seed + step)
@@ -128,10 +133,12 @@ def main(
             "keep_text": keep_text,
         }
         states = {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
+        if adversary is not None:
+            states["adversary"] = adversary.state_dict()
         save_checkpoint(work / CHECKPOINT, {**states, **figures})
 
     last_save = last_log = time.monotonic()
-    running, since_step, since_pairs = 0.0, step, pairs
+    running, doubt, since_step, since_pairs = 0.0, 0.0, step, pairs
     cores = FreeCores()
     with Progress() as bar:
         task = bar.add_task("unet", total=1.0)
@@ -148,7 +155,8 @@ def main(
             )
             ids = token_ids(model.tokenizer, batch.prompts, MERGE_DROPOUT[step % 3]).to(device)
             with mixed_precision(device):
-                clean = model(batch.noisy, batch.condition, batch.timestep, ids).float()
+                clean, words = model(batch.noisy, batch.condition, batch.timestep, ids)
+                clean = clean.float()
                 loss = latent_loss(clean, batch)
                 value = loss.item()
                 if c.pixel_weight and clock.progress() >= c.pixel_from:
@@ -157,7 +165,13 @@ def main(
             if not math.isfinite(value):
                 raise RuntimeError(f"the loss is not finite at step {step}")
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            gradient = torch.autograd.grad(loss, clean, retain_graph=True)[0]
+            if adversary is not None:
+                with mixed_precision(device):
+                    doubt += adversary.learn(clean, batch, words)
+                    if clock.progress() >= c.adversarial_from:
+                        gradient = adversary.add(gradient, clean, batch, words, c.adversarial_share)
+            clean.backward(gradient)
             nn.utils.clip_grad_norm_(chain(decayed, plain), c.grad_clip)
             optimizer.step()
             ema.update(model)
@@ -168,10 +182,11 @@ def main(
             if now - last_log > 30:
                 bar.update(task, completed=clock.progress())
                 bar.console.print(
-                    f"step {step} loss {running / (step - since_step):.4f} lr {rate:.2e} pairs {pairs} "
+                    f"step {step} loss {running / (step - since_step):.4f} critic {doubt / (step - since_step):.3f} "
+                    f"lr {rate:.2e} pairs {pairs} "
                     f"{(pairs - since_pairs) / (now - last_log):.1f} pairs/s {clock.seconds() / 60:.1f} min"
                 )
-                last_log, running, since_step, since_pairs = now, 0.0, step, pairs
+                last_log, running, doubt, since_step, since_pairs = now, 0.0, 0.0, step, pairs
                 maker.refresh()
             if now - last_save > 180:
                 save()

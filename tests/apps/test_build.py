@@ -68,12 +68,12 @@ def test_int8_is_built_measured_and_then_used(cache: Path, folder: Path, monkeyp
     monkeypatch.setattr(building, "SETTINGS", 8)
     model = load_model(folder)
     using = building.precisions(OpenVINORuntime())
-    assert building.built_int8(model, SIZE, using) is None
+    assert building.built_eight(model, SIZE, using) is None
     watch = Silent()
-    verdict = building.build_int8(model, SIZE, pictures(), watch, using)
+    verdict = building.build_eight(model, SIZE, pictures(), watch, using)
     assert {"quantising the unet", "quantising the unet-shallow"} <= set(watch.stages)
-    assert verdict.int8_psnr > 20 and verdict.full_ms > 0
-    known = building.built_int8(model, SIZE, using)
+    assert verdict.eight_psnr > 20 and verdict.full_ms > 0
+    known = building.built_eight(model, SIZE, using)
     assert known is not None and known.figures() == verdict.figures()
     for reuse in (1, 2):
         with Stream.from_pretrained(model, precision="int8", width=64, height=64, reuse_every=reuse) as stream:
@@ -138,6 +138,10 @@ def test_int8_for_tensorrt_is_prepared_and_compared_on_its_own_card(monkeypatch:
     assert not torch.backends.cudnn.allow_tf32
     with pytest.raises(EngineError, match="int8 is not for torch: use --device cpu"):
         building.precisions(TorchRuntime("cpu"))
+    with pytest.raises(EngineError, match="fp8 is not for openvino: use --engine tensorrt or tensorrt-rtx"):
+        building.precisions(OpenVINORuntime(), "fp8")
+    eight = building.precisions(full, "fp8").eight
+    assert isinstance(eight, TensorRTRuntime) and eight.precision == "fp8"
 
 
 def test_the_engines_are_compared_in_one_table(cache: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

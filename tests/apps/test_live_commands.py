@@ -17,6 +17,7 @@ from streamdiff.models.load import TINY
 from tests.apps.media import video
 from tests.apps.sources.clip import encode, flash_and_beep, pieces
 
+pytestmark = pytest.mark.alone
 needs_model = pytest.mark.skipif(
     not (TINY / "model_index.json").is_file(), reason="the embedded model's weights are not there"
 )

@@ -28,9 +28,10 @@ CLIPS = Path("../shared/data/clips")
 SCREENSHOTS = os.environ.get("STREAMDIFF_SCREENSHOTS")
 SIZE = int(os.environ.get("STREAMDIFF_SIZE", "128"))
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine; make test installs it where it can"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; make test installs it where it can"),
+]
 
 GRAB = """() => {
   const video = document.querySelector('#output');

@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 
 from engines import EngineError, Network, export
 from engines.export import data_file, export_onnx
+from engines.precision import Eight
 from engines.quantised_onnx import quantise_onnx
 from tests.engines import toys
 
@@ -35,9 +36,9 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return plain, eight
 
 
-def quantise(network: Network, path: Path) -> None:
+def quantise(network: Network, path: Path, eight: Eight = "int8") -> None:
     samples = [tuple(toys.random_inputs(network, 1, seed)) for seed in range(8)]
-    quantise_onnx(path, network.name, network.inputs, samples)
+    quantise_onnx(path, network.name, network.inputs, samples, eight)
 
 
 def run(network: Network, path: Path, inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -100,14 +101,58 @@ def test_products_with_weights_are_rounded_as_tensorrt_wants_it(unet: tuple[Path
     assert of_weights + of_activations == products and of_weights > 3 * of_activations > 0
 
 
-def test_weights_beside_the_file_are_taken_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("make", "far"), [(toys.mixed, 0.08), (toys.encoder, 0.08), (toys.decoder, 0.08)])
+def test_float8_has_the_same_ranges_and_weights_rounded_once(
+    tmp_path: Path, make: Callable[[], Network], far: float
+) -> None:
+    network, whole, eight = make(), tmp_path / "whole.onnx", tmp_path / "eight.onnx"
+    written(network, whole)
+    plain = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(whole)).graph.initializer}
+    shutil.copy(whole, eight)
+    samples = [tuple(toys.random_inputs(network, 1, seed)) for seed in range(8)]
+    quantise(network, eight, "fp8")
+    onnx.checker.check_model(str(eight))
+    graph: Any = onnx.load(str(eight)).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    rounded = 0
+    for node in graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        assert constants[node.input[2]].data_type == TensorProto.FLOAT8E4M3FN
+        scale = float(numpy_helper.to_array(constants[node.input[1]]))
+        kept = plain.get(node.input[0].removesuffix("_quantized"))
+        if kept is not None:  # a kernel, or a matrix that was not turned before it was rounded
+            rounded += 1
+            value = constants[node.input[0]]
+            exact = torch.from_numpy(kept.copy()).float()
+            assert scale == pytest.approx(float(exact.abs().max()) / 448, rel=2e-3)
+            want = (exact / scale).clamp(-448, 448).to(torch.float8_e4m3fn)
+            assert value.raw_data == want.view(torch.uint8).numpy().tobytes()
+    assert rounded and not any(tensor.data_type == TensorProto.INT8 for tensor in graph.initializer)
+    for batch in (1, 3):
+        inputs = toys.random_inputs(network, batch, 20 + batch)
+        assert 1e-3 <= toys.difference(run(network, eight, inputs), toys.expected(network, inputs)) <= far
+    # Only matrices, where convolutions have no float8.
+    quantise_onnx(whole, network.name, network.inputs, samples, "fp8", ("Gemm", "MatMul"))
+    graph = onnx.load(str(whole)).graph
+    sources = {output: node.op_type for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            eighth = sources.get(node.input[0]) == "DequantizeLinear"
+            assert eighth == (node.op_type != "Conv")
+
+
+@pytest.mark.parametrize("eight", ["int8", "fp8"])
+def test_weights_beside_the_file_are_taken_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eight: Eight
+) -> None:
     network, one, two = toys.encoder(), tmp_path / "one.onnx", tmp_path / "two.onnx"
     written(network, one)
     monkeypatch.setattr(export, "SINGLE_FILE_BYTES", 1)
     written(network, two)
     assert data_file(two).exists()
     for path in (one, two):
-        quantise(network, path)
+        quantise(network, path, eight)
     assert not data_file(two).exists()
     inputs = toys.random_inputs(network, 1, 5)
     assert torch.equal(run(network, one, inputs), run(network, two, inputs))

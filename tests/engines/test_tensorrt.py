@@ -271,7 +271,7 @@ def test_a_network_in_int8_is_prepared_once_and_builds_for_any_batch(runtime: Te
     ):
         eight.compile(network)
     eight.quantise(network, [tuple(toys.random_inputs(network, 1, seed)) for seed in range(4)])
-    note = note_of(eight.int8_file(network))
+    note = note_of(eight.eight_file(network))
     assert note is not None and not note.chosen and (note.engine, note.precision) == ("tensorrt-rtx", "int8")
     for batch in (1, 2):
         precisions = eight.plan(network, batch).precisions
@@ -282,6 +282,16 @@ def test_a_network_in_int8_is_prepared_once_and_builds_for_any_batch(runtime: Te
     assert eight.plan_file(network, 1) != before  # other ranges, other plans
     with pytest.raises(EngineError, match="cannot be replaced"):
         TensorRTRuntime("cuda:0", "tensorrt-rtx", "int8", refittable=True)
+
+
+def test_in_fp8_the_matrices_of_a_network_are(runtime: TensorRTRuntime, cache: Path) -> None:
+    network = toys.mixed()
+    eight = TensorRTRuntime("cuda:0", "tensorrt-rtx", "fp8")
+    eight.quantise(network, [tuple(toys.random_inputs(network, 1, seed)) for seed in range(4)])
+    note = note_of(eight.eight_file(network))
+    assert note is not None and not note.chosen and note.precision == "fp8"
+    precisions = eight.plan(network, 1).precisions
+    assert precisions["FP8"] == 4 and precisions["HALF"] > 4 and "INT8" not in precisions  # two products, two sides
 
 
 def test_weights_the_graph_has_lost_are_named(rtx: Binding, unet_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from engines.tensorrt import binding as bindings
 from engines.tensorrt.binding import Binding, Flavour
 from engines.tensorrt.builder import build
 from engines.tensorrt.execution import Execution, deserialise
+from tests.engines import toys
 from tests.engines.fake_tensorrt import FakeTensorRT, Stream
 
 needs_rtx = pytest.mark.skipif(
@@ -126,9 +127,20 @@ def test_the_drivers_version_as_nvidia_writes_it(
 def test_a_device_that_is_not_cuda_and_a_precision_that_is_none(a_card: None) -> None:
     with pytest.raises(EngineError, match="runs on CUDA devices, not on cpu"):
         TensorRTRuntime("cpu", "tensorrt-rtx")
-    precision: Any = "fp8"
-    with pytest.raises(EngineError, match="'fp8': TensorRT takes fp16, fp32 or int8"):
+    precision: Any = "bf16"
+    with pytest.raises(EngineError, match="'bf16': TensorRT takes fp16, fp32, int8 or fp8"):
         TensorRTRuntime("cuda:0", "tensorrt-rtx", precision)
+
+
+@needs_rtx
+def test_float8_on_a_card_without_it_and_calibrating_for_sixteen_bits(
+    a_card: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bindings, "card", lambda flavour, device: bindings.Card("an older card", (8, 6), "13.0"))
+    with pytest.raises(EngineError, match="fp8 is for cards from Ada and Hopper on; int8 is for an older card too"):
+        TensorRTRuntime("cuda:0", "tensorrt-rtx", "fp8")
+    with pytest.raises(EngineError, match="'fp16': only int8 and fp8 are calibrated"):
+        TensorRTRuntime("cuda:0", "tensorrt-rtx").quantise(toys.small(), [])
 
 
 def test_automatic_choice_takes_neither(monkeypatch: pytest.MonkeyPatch, a_card: None) -> None:

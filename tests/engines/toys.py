@@ -27,6 +27,19 @@ class Small(nn.Module):
         return self.out(torch.relu(x + self.table(t)[:, :, None, None]))
 
 
+class Mixed(nn.Module):
+    """A convolution, and products of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 16, 3, padding=1)
+        self.wide, self.narrow = nn.Linear(16, 32), nn.Linear(32, 4)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = self.conv(latent).permute(0, 2, 3, 1)
+        return self.narrow(torch.relu(self.wide(x))).permute(0, 3, 1, 2)
+
+
 class Unet(nn.Module):
     """SD-Turbo's UNet, narrow and of two levels: its blocks, attention heads by level and linear projections."""
 
@@ -82,6 +95,10 @@ def _network(name: str, inputs: tuple[Input, ...], make: type[nn.Module], *args:
 
 def small(seed: int = 0) -> Network:
     return _network("small", (PICTURE, Input("t", (), torch.int64)), Small, seed=seed)
+
+
+def mixed() -> Network:
+    return _network("mixed", (LATENT,), Mixed)
 
 
 def unet() -> Network:

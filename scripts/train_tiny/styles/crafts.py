@@ -16,12 +16,18 @@ from ..filters import (
     grey,
     in_cell,
     ink,
+    kuwahara,
     levels,
     mix,
+    palette,
+    quantise,
     saturate,
     smooth,
     step,
+    tones,
 )
+
+WINDOW = palette((34, 24, 96), (112, 30, 112), (24, 120, 150), (238, 160, 52), (255, 226, 136))
 
 
 def pixel_art(x: Plane) -> Plane:
@@ -60,16 +66,14 @@ def cross_stitch(x: Plane) -> Plane:
 
 
 def stained_glass(x: Plane) -> Plane:
-    """Glowing flat panes in black lead, which runs along the contours and along the borders of tones."""
-    y = saturate(f32(np.power(levels(x), 0.85)), 2.0)
-    calm = smooth(y, 9, 0.25, 6.0, 3)
-    g = blur(grey(calm), 2.5)
-    tone = np.clip(even_light(g, 0.3), 0, 1) * 3.4 + 0.3
-    far = f32(np.abs(tone - np.round(tone)))  # 0.5 on the border of two tones
-    down, right = cv2.Sobel(g, cv2.CV_32F, 0, 1, ksize=3), cv2.Sobel(g, cv2.CV_32F, 1, 0, ksize=3)
-    away = (0.5 - far) / (3.4 * blur(f32(np.hypot(right, down)), 1.0) / 8 + 0.006)  # pixels
-    lead = step(f32(away), 0.7, 1.8) * ink(grey(calm), 1.6, 22.0, 0.02)
-    even = calm * ((np.round(tone) / 3.6 + 0.1) / (g + 0.1))[..., None]
-    pane = saturate(f32(np.clip(mix(calm, f32(even), 0.6), 0, 1)), 1.8)
-    glow = 0.85 + 0.35 * step(f32(away), 1.0, 8.0)
+    """Glowing flat panes in bold black lead along the contours; what has no colour of its own is given the window's."""
+    calm = kuwahara(smooth(saturate(f32(np.power(levels(x), 0.85)), 2.0), 9, 0.25, 6.0, 2), 4)
+    g = grey(calm)
+    lead = ink(blur(g, 0.8), 1.9, 30.0, 0.06, 22.0)
+    tone = quantise(even_light(g, 0.3), 4, 4.0)
+    even = calm * ((0.55 * tone + 0.45 * g + 0.12) / (g + 0.1))[..., None]
+    pane = saturate(f32(np.clip(even, 0, 1)), 1.9)
+    spread = f32(pane.max(-1) - pane.min(-1))
+    pane = mix(tones(blur(tone, 1.0), WINDOW), pane, blur(step(spread, 0.15, 0.6), 1.0))
+    glow = 0.7 + 0.5 * blur(lead, 3.0)
     return mix(flat(x, colour(14, 12, 18)), f32(np.clip(pane * glow[..., None] + 0.03, 0, 1)), f32(lead))

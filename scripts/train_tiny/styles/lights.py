@@ -80,7 +80,7 @@ def vaporwave(x: Plane) -> Plane:
     """Pink, violet and cyan by tone, with the faint lines of an old screen."""
     g = even_light(grey(levels(x)), 0.2)
     rows = np.mgrid[: g.shape[0], : g.shape[1]][0]
-    lines = 1 - 0.10 * ((rows % 4) < 2)
+    lines = 0.9 + 0.1 * np.cos(2 * np.pi * rows / 8)
     return f32(tones(g, WAVE) * lines[..., None] * (0.6 + 0.4 * ink(g, 1.0, 14.0, 0.05))[..., None])
 
 

@@ -10,7 +10,6 @@ _ALL = (
         "photo",
         lights.photo,
         ("photograph", "realistic photo", "camera picture", "original", "photorealistic", "real life", "natural"),
-        share=0.8,
     ),
     Style(
         "pencil sketch",
@@ -21,11 +20,13 @@ _ALL = (
         "oil painting",
         paintings.oil_painting,
         ("oil on canvas", "oil paint", "classical painting", "thick paint", "impasto", "painting", "rembrandt"),
+        share=1.5,
     ),
     Style(
         "watercolor",
         paintings.watercolor,
         ("watercolour", "watercolor painting", "aquarelle", "water colours", "wash painting"),
+        share=1.3,
     ),
     Style(
         "comic book",
@@ -38,7 +39,6 @@ _ALL = (
         "van gogh",
         paintings.van_gogh,
         ("starry night", "vincent van gogh", "post-impressionism", "vangogh", "swirling brush strokes"),
-        share=1.3,
         screen=True,
     ),
     Style(
@@ -65,7 +65,7 @@ _ALL = (
         "charcoal",
         drawings.charcoal,
         ("charcoal drawing", "coal drawing", "black chalk", "charcoal sketch", "smudged drawing"),
-        share=0.8,
+        share=0.7,
     ),
     Style("pop art", prints.pop_art, ("andy warhol", "warhol", "screen print", "popart", "silkscreen"), share=0.8),
     Style(
@@ -75,13 +75,16 @@ _ALL = (
         share=0.5,
     ),
     Style(
-        "anime", prints.anime, ("manga", "japanese animation", "cel shading", "anime style", "animation film", "ghibli")
+        "anime",
+        prints.anime,
+        ("manga", "japanese animation", "cel shading", "anime style", "animation film", "ghibli"),
+        share=1.6,
     ),
     Style(
         "blueprint",
         drawings.blueprint,
         ("technical drawing", "cyanotype", "engineering drawing", "white lines on blue", "architect plan"),
-        share=0.8,
+        share=0.6,
         screen=True,
     ),
     Style(
@@ -94,29 +97,34 @@ _ALL = (
         "colored pencil",
         drawings.colored_pencil,
         ("coloured pencil", "crayon drawing", "color pencils", "crayons", "coloured crayon", "kids drawing"),
-        share=1.2,
+        share=0.8,
         screen=True,
     ),
     Style(
         "impressionism",
         paintings.impressionism,
         ("impressionist painting", "monet", "claude monet", "impressionist", "renoir", "water lilies"),
+        share=1.2,
     ),
     Style(
         "pointillism",
         paintings.pointillism,
         ("seurat", "pointillist painting", "dots of colour", "painted dots", "dot painting"),
-        share=1.3,
+        share=1.5,
         screen=True,
     ),
     Style(
         "stained glass",
         crafts.stained_glass,
         ("church window", "glass window", "tiffany glass", "leaded glass", "cathedral window"),
-        share=1.3,
+        share=1.8,
     ),
     Style(
-        "mosaic", crafts.mosaic, ("roman mosaic", "tiles", "byzantine mosaic", "ceramic tiles", "tessera"), screen=True
+        "mosaic",
+        crafts.mosaic,
+        ("roman mosaic", "tiles", "byzantine mosaic", "ceramic tiles", "tessera"),
+        share=0.7,
+        screen=True,
     ),
     Style(
         "linocut",
@@ -139,7 +147,7 @@ _ALL = (
         "vaporwave",
         lights.vaporwave,
         ("synthwave", "retrowave", "80s retro", "outrun", "aesthetic", "miami"),
-        share=0.8,
+        share=1.2,
         screen=True,
     ),
     Style(
@@ -152,13 +160,14 @@ _ALL = (
         "newspaper print",
         prints.newspaper,
         ("halftone", "newspaper", "dot screen", "newsprint", "halftone dots", "old newspaper"),
+        share=0.7,
         screen=True,
     ),
     Style(
         "cross-stitch",
         crafts.cross_stitch,
         ("embroidery", "cross stitch", "needlework", "stitched", "knitted", "tapestry"),
-        share=1.2,
+        share=0.8,
         screen=True,
     ),
     Style(
@@ -170,7 +179,7 @@ _ALL = (
         "hologram",
         lights.hologram,
         ("holographic", "hologram projection", "star wars hologram", "projected light", "scan lines"),
-        share=0.8,
+        share=0.6,
         screen=True,
     ),
 )
