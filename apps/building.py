@@ -159,8 +159,16 @@ def all_networks(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[
     return [model.text_encoder(), model.conditioner(), *found.values()]
 
 
-def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch) -> None:
+def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch, batches: Sequence[int] = ()) -> None:
     """Make every engine of a model and keep it in the cache.
+
+    Args:
+        model: the model.
+        runtime: what builds them.
+        size: width and height.
+        watch: is told of the progress.
+        batches: row counts that the UNet is to be ready for besides 1: an engine that makes something for each count
+            makes it when it is first run with so many.
 
     Raises:
         EngineError: one cannot be built.
@@ -168,7 +176,10 @@ def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch) -
     networks = all_networks(model, runtime, size)
     for i, network in enumerate(networks, 1):
         watch.stage(f"building the {network.name} ({i} of {len(networks)})")
-        shared_engine(runtime, network)
+        engine = shared_engine(runtime, network)
+        for batch in batches if network.name.startswith("unet") else ():
+            watch.stage(f"building the {network.name} for {batch} rows at once ({i} of {len(networks)})")
+            engine(*(torch.zeros(batch, *i.shape, dtype=i.dtype, device=runtime.device) for i in network.inputs))
 
 
 def check(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[tuple[str, float, float]]:

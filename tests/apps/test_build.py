@@ -82,6 +82,21 @@ def test_int8_is_built_measured_and_then_used(cache: Path, folder: Path, monkeyp
         Stream.from_pretrained(model, precision="int8", width=72, height=64)
 
 
+def test_the_unet_is_made_ready_for_more_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, tuple[int, ...]]] = []
+
+    def engine(runtime: Any, network: Any) -> Any:
+        return lambda *inputs: ran.append((network.name, tuple(len(x) for x in inputs)))
+
+    monkeypatch.setattr(building, "shared_engine", engine)
+    watch = Silent()
+    building.build(load_model(folder), TorchRuntime("cpu"), SIZE, watch, (2, 4))
+    unets = ["unet", "unet-deep", "unet-shallow"]
+    assert {(name, counts[0]) for name, counts in ran} == {(name, n) for name in unets for n in (2, 4)}
+    assert all(len(set(counts)) == 1 for _, counts in ran)
+    assert any("unet for 4 rows at once" in stage for stage in watch.stages)
+
+
 @pytest.mark.parametrize(
     ("loss", "ms", "good"), [(0.9, 5.0, True), (1.1, 5.0, False), (-0.5, 9.0, True), (0.0, 9.9, False)]
 )
