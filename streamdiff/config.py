@@ -66,13 +66,18 @@ class StreamConfig(Settings):
     blend: Annotated[float, Field(ge=0, le=1, description="Share of the second prompt: 0 is the first alone.")] = 0.0
     negative_prompt: str = Field("", description="What it should not look like; used by guidance above 1.")
     strength: Annotated[
-        float, Field(gt=0, le=1, description="Freedom from the input: near 0 keeps it, 1 starts from noise.")
+        float,
+        Field(gt=0, le=1, description="Freedom from the input, above 0 to 1: near 0 keeps it, 1 starts from noise."),
     ] = 0.5
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, description="Denoising steps.")] = 1
+    steps: Annotated[
+        int, Field(ge=1, le=MAX_STEPS, description="Denoising steps, 1 to 8; on a CPU each costs its time.")
+    ] = 1
     timesteps: tuple[int, ...] | None = Field(
         None, description="Raw timesteps, falling; takes the place of strength and steps."
     )
-    guidance: Guidance = Field(Guidance.none, description="none, full, self or onetime.")
+    guidance: Guidance = Field(
+        Guidance.none, description="Of the negative prompt: none, full (twice the work), or residual: self, onetime."
+    )
     guidance_scale: Annotated[float, Field(ge=0, le=30, description="1 and below means no guidance.")] = 1.0
     delta: Annotated[float, Field(ge=0, le=5, description="Strength of the residual in self and onetime.")] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Everything random comes from it.")] = 0
@@ -80,7 +85,10 @@ class StreamConfig(Settings):
     height: Annotated[int, Field(ge=64, le=4096, description="Pixels, a multiple of 8.")] = 256
     frame_buffer_size: Annotated[int, Field(ge=1, le=16, description="Frames that enter the denoiser together.")] = 1
     similarity_threshold: (
-        Annotated[float, Field(ge=0, lt=1, description="Skip frames more alike than this; none: never skip.")] | None
+        Annotated[
+            float, Field(ge=0, lt=1, description="Skip frames more alike than this, such as 0.95; left out: skip none.")
+        ]
+        | None
     ) = None
     reuse_every: Annotated[
         int, Field(ge=1, le=8, description="Run the whole UNet every N-th frame, its outer blocks alone in between.")

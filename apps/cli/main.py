@@ -15,7 +15,7 @@ from streamdiff import __version__
 
 app = typer.Typer(
     name="streamdiff",
-    help="Real-time streaming img2img: a picture or video in, stylised by a diffusion model, out.",
+    help="Real-time streaming img2img: camera, screen, video or picture in, stylised by a diffusion model, out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -20,6 +20,7 @@ CHOICES = ("model", "vae", "engine", "device", "precision", "lora", "rolling_mod
 
 _STREAM = "What it should look like"
 _MODEL = "What runs it"
+_OWN_SIZE = "the model's own"
 
 
 def _help(name: str) -> str:
@@ -29,9 +30,12 @@ def _help(name: str) -> str:
     return field.description or next((found.description for found in inner if found is not None), "")
 
 
-def _setting(name: str, panel: str = _STREAM, **more: Any) -> Any:
-    flag = f"--{name.replace('_', '-')}"
-    return typer.Option(flag, help=_help(name), rich_help_panel=panel, show_default=False, **more)
+def _setting(name: str, **more: Any) -> Any:
+    """An option of the stream's settings: None where it is not given, as a file may say otherwise than the default."""
+    default = RunConfig.model_fields[name].default
+    shown = bool(default) and str(getattr(default, "value", default))
+    settings = {"help": _help(name), "rich_help_panel": _STREAM, "show_default": shown, **more}
+    return typer.Option(f"--{name.replace('_', '-')}", **settings)
 
 
 Model = Annotated[
@@ -76,7 +80,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="TOML with the same names as these options; what stands on the command line wins.",
+        help="TOML of settings and choices of models by these names; what stands on the command line wins.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -118,7 +122,7 @@ Timeline = Annotated[
     typer.Option(
         "--timeline",
         metavar="FILE",
-        help="TOML: which prompt from when, and travels between them.",
+        help="TOML: prompts and settings by time, with travels between them; see docs/live.md.",
         rich_help_panel=_STREAM,
     ),
 ]
@@ -133,8 +137,8 @@ GuidanceMode = Annotated[Guidance | None, _setting("guidance")]
 GuidanceScale = Annotated[float | None, _setting("guidance_scale")]
 Delta = Annotated[float | None, _setting("delta")]
 Seed = Annotated[int | None, _setting("seed")]
-Width = Annotated[int | None, _setting("width")]
-Height = Annotated[int | None, _setting("height")]
+Width = Annotated[int | None, _setting("width", show_default=_OWN_SIZE)]
+Height = Annotated[int | None, _setting("height", show_default=_OWN_SIZE)]
 FrameBufferSize = Annotated[int | None, _setting("frame_buffer_size")]
 SimilarityThreshold = Annotated[float | None, _setting("similarity_threshold")]
 ReuseEvery = Annotated[int | None, _setting("reuse_every")]

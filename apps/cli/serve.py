@@ -13,6 +13,7 @@ from apps.cli.progress import waiting
 from apps.loading import Choice
 
 _NETWORK = "Who may come"
+_MADE = "made up, but for this machine alone"
 
 
 def serve(
@@ -28,7 +29,7 @@ def serve(
     ] = False,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="What visitors must bring.", rich_help_panel=_NETWORK, show_default="made up"),
+        typer.Option("--token", help="What visitors must bring.", rich_help_panel=_NETWORK, show_default=_MADE),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
@@ -44,10 +45,10 @@ def serve(
         ),
     ] = None,
     max_sessions: Annotated[
-        int, typer.Option("--max-sessions", min=1, max=64, help="At the same time.", rich_help_panel=_NETWORK)
+        int, typer.Option("--max-sessions", min=1, max=64, help="Visitors at the same time.", rich_help_panel=_NETWORK)
     ] = 2,
     max_viewers: Annotated[
-        int, typer.Option("--max-viewers", min=0, max=64, help="Of one session.", rich_help_panel=_NETWORK)
+        int, typer.Option("--max-viewers", min=0, max=64, help="Viewers of one session.", rich_help_panel=_NETWORK)
     ] = 8,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON, one object a line.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -134,7 +135,7 @@ def serve(
         if not serving.loopback and not https:
             note("browsers hide the camera from other machines without HTTPS: add --https")
         if _could_be_faster(choice):
-            note("streamdiff build --precision int8 may make this half as fast again (some minutes, once)")
+            note("streamdiff build --precision int8 may make this up to 1.5 times as fast (some minutes, once)")
         say("Ctrl-C ends it")
         if open_page:
             import webbrowser

@@ -24,7 +24,7 @@ KNOWN = {
     "": frozenset({"codec", "replace"}),
 }
 KINDS = (
-    ("window", "a window; keys: b before/after, i figures, F11 full screen, ? all keys"),
+    ("window", "a window; keys: b before/after, i figures, F11 full screen, ? the other keys"),
     ("virtual-camera, virtual-camera:DEVICE", "what Zoom, Meet, Discord and OBS see"),
     ("PATH.mp4 PATH.mov PATH.mkv", "a file that is whole however it ends; ?codec=h264|h265|av1|prores, ?replace=1"),
     ("rtmp:// srt:// udp:// rtsp://", "a stream to a server"),

@@ -31,7 +31,7 @@ IDLE = 0.1
 class Window:
     """A window; see ``Sink``. ``write`` only keeps the newest picture; ``run`` shows it, in the program's main thread.
 
-    Keys of its own: b shows before, after, or both halves; i shows the figures; F11 or double click fills the screen.
+    Keys of its own: b shows before, after, or both halves; i shows the figures; F11 fills the screen.
     """
 
     name = "window"

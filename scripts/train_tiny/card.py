@@ -77,7 +77,7 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         "Made by `scripts/train_tiny` in this repository. Pairs (photograph, the same photograph through a",
         "stylisation filter); all filters are written for this project.",
         "",
-        f"- autoencoder: {facts['vae_minutes']:.0f} minutes",
+        f"- autoencoder: {facts['vae_minutes']:.0f} minutes, those of earlier versions included",
         f"- denoiser: {facts['unet_minutes']:.0f} minutes, {facts['pairs']} pairs"
         + (f", begun with {facts['started_from']}" if facts["started_from"] else ""),
         "- on two cores of a server CPU, shared with other work",
@@ -165,10 +165,10 @@ def _limits() -> list[str]:
     return [
         "## Limits",
         "",
-        "Knows its styles and moods and little else: other words are ignored. It restyles what is in the picture; it",
-        "does not invent or move things. Trained at 128x128 and 256x256; fine detail (small lettering, far faces) is",
-        "softened by the f8 autoencoder. Patterns (dots, tiles, stitches) stay on the screen while the picture moves",
-        "under them.",
+        "Knows its styles and moods and little else: other words lead to the nearest it knows, or to something",
+        "near the photograph. It restyles what is in the picture; it does not invent or move things. Trained at",
+        "128x128 and 256x256; fine detail (small lettering, far faces) is softened by the f8 autoencoder. Patterns",
+        "(dots, tiles, stitches) stay on the screen while the picture moves under them.",
         "",
     ]
 
