@@ -96,7 +96,7 @@ def run_live(
     from apps.sinks.sink import Picture
     from apps.sinks.uri import sink_from
     from apps.sinks.window import Window
-    from apps.sources.uri import source_from
+    from apps.sources.uri import source_from, waits_for_sender
     from apps.uri import shown
     from streamdiff.errors import ConfigError
 
@@ -128,6 +128,8 @@ def run_live(
         pressed.append(
             Keys(desk.steer(show, tuple(style.prompt for style in stream.model.styles), show.tell), show.tell)
         )
+        if waits_for_sender(source):
+            note(f"waiting for a sender at {shown(source)}; Ctrl-C ends it")
         show.start()
         title = f"{shown(source)} -> {', '.join(map(shown, outputs))}"
         try:
@@ -139,20 +141,26 @@ def run_live(
                 begun = told = time.monotonic()
 
                 def stopped() -> bool:
+                    nonlocal told
                     if seconds is not None and time.monotonic() - begun > seconds:
                         show.stop()
+                    if not watched and time.monotonic() - told > REPORT:
+                        told = time.monotonic()
+                        for line in brief(show):
+                            note(line)
                     return not show.running
 
                 if windows:
                     windows[0].run(stopped)
                 while not stopped():
                     show.wait(0.1)
-                    if not watched and time.monotonic() - told > REPORT:
-                        told = time.monotonic()
-                        for line in brief(show):
-                            note(line)
+        except KeyboardInterrupt:
+            pass  # how it is meant to be ended: every sink is completed, and the summary follows
         finally:
+            show.on_message = note
             desk.close()
             show.join()
         for line in summary(show):
             say(line)
+        if any(sink["state"] == "incomplete" for sink in show.figures()["sinks"]):
+            raise typer.Exit(1)

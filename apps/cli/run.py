@@ -107,13 +107,6 @@ def stylise_file(
     read = None if timeline is None else Timeline.read(timeline)
     if read is not None and any("mode" in point.settings for point in read.points):
         raise ConfigError(f"{timeline}: mode: a file is made in one mode, that of --mode")
-    player = None if read is None else Player(read)
-
-    def on_input(frame: Frame, live: LiveStream[StreamConfig]) -> None:
-        changes = player.changes(frame.pts or 0.0) if player is not None else {}
-        if changes:
-            live.update(**changes)
-
     with opened(source, output, choice.model, replace=replace) as (reader, loading):
         with loading:
             from apps.loading import open_stream
@@ -121,6 +114,13 @@ def stylise_file(
 
             stream = open_stream(choice, (reader.width, reader.height))
         with stream:
+            player = None if read is None else Player(read, dict(stream.config))
+
+            def on_input(frame: Frame, live: LiveStream[StreamConfig]) -> None:
+                changes = player.changes(frame.pts or 0.0) if player is not None else {}
+                if changes:
+                    live.update(**changes)
+
             for text in about_prompt(stream.model, stream.config.prompt) if player is None else ():
                 note(text)
             totals = convert(reader, stream, output, on_input)

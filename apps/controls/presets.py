@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ class Presets:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In the file's order."""
+        """In the file's order, as it is now; while it is wrong, those it had before."""
+        if self._path is not None:
+            with contextlib.suppress(ConfigError):  # said when one of them is wanted
+                self._load(self._path)
         return tuple(self._read)
 
     def settings(self, name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ POLL = 0.1
 
 
 class TerminalKeys:
-    """Reads keys from the terminal while it is entered; does nothing where the input is no terminal."""
+    """Reads keys from the terminal while it is entered; does nothing where there is none, or another has it."""
 
     def __init__(self, press: Callable[[str], None]) -> None:
         self._press = press
@@ -39,6 +39,8 @@ class TerminalKeys:
             import termios
             import tty
 
+            if _in_background(sys.stdin.fileno()):
+                return self  # the shell stops whoever touches its terminal from there
             self._before = termios.tcgetattr(sys.stdin.fileno())
             tty.setcbreak(sys.stdin.fileno())
         self._thread = threading.Thread(target=self._work, name="streamdiff-keys", daemon=True)
@@ -79,6 +81,14 @@ def split(text: str) -> list[str]:
                 keys.append(text[0])
             text = text[1:]
     return keys
+
+
+def _in_background(terminal: int) -> bool:
+    """Whether another process group has the terminal."""
+    try:
+        return os.tcgetpgrp(terminal) != os.getpgrp()
+    except OSError:  # not this session's: nobody's jobs are controlled on it
+        return False
 
 
 def _pressed(stopped: threading.Event) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,6 +108,12 @@ class Timeline:
             raise ConfigError(f"{path}: point 1: its travel has nothing to come from; leave it out, or give loop")
         return cls(points, None if loop is None else float(loop))
 
+    def completed(self, before: Mapping[str, Any]) -> Timeline:
+        """With every setting that a point names said by all of them, from settings that hold before the first."""
+        named = {name: before[name] for point in self.points for name in point.settings if name in before}
+        points = [replace(point, settings={**named, **point.settings}) for point in self.points]
+        return Timeline(points, self.loop)
+
     def settings(self, seconds: float) -> dict[str, Any]:
         """What holds at a time from the beginning; nothing before the first point."""
         points = self.points
@@ -139,8 +146,15 @@ def _between(before: dict[str, Any], after: dict[str, Any], share: float) -> dic
 class Player:
     """Goes through a timeline and says what has changed since."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        self._timeline = timeline
+    def __init__(self, timeline: Timeline, before: Mapping[str, Any]) -> None:
+        """Prepare.
+
+        Args:
+            timeline: what to go through.
+            before: the settings it begins from: what a later point names and an earlier does not holds until then, and
+                again after the loop.
+        """
+        self._timeline = timeline.completed(before)
         self._last: dict[str, Any] = {}
 
     def changes(self, seconds: float) -> dict[str, Any]:
@@ -154,7 +168,8 @@ class Travel:
     """Plays a timeline on a running stream, in a thread of its own; what it does not name can be changed meanwhile."""
 
     def __init__(self, timeline: Timeline, actions: Actions) -> None:
-        self._player, self._actions = Player(timeline), actions
+        """Prepare; settings that no point names yet are those of the run as it is now."""
+        self._player, self._actions = Player(timeline, dict(actions.controlled.config)), actions
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="streamdiff-timeline", daemon=True)
 

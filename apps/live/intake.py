@@ -154,7 +154,9 @@ class Intake:
             self._tell(f"{self.name}: is back")
         self._backoff.succeeded()
         if isinstance(piece, Sound):
-            self._take_sound(replace(piece, pts=self._clock.sound(piece.pts, time.monotonic())))
+            placed = self._clock.sound(piece.pts, piece.seconds, time.monotonic())
+            if placed is not None:
+                self._take_sound(replace(piece, pts=placed))
             return True
         captured = piece.captured if piece.captured is not None else time.monotonic()
         pts = self._clock.picture(piece.pts, captured, source.waits, 1 / (source.rate or 30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -26,6 +27,9 @@ CAPACITY = 2
 STALLED = 5.0
 """Seconds in one write after which a sink is said to block."""
 
+STEADY = 5.0
+"""Seconds that a sink opened again must hold before it counts as working: what is buffered fails later."""
+
 SOUND_KEPT = 10.0
 """Seconds of sound kept while no picture comes."""
 
@@ -34,7 +38,8 @@ class Outlet:
     """One sink, for as long as the run lasts.
 
     Attributes:
-        state: "running", "blocked", "lost" (being opened again), "closed", or "failed".
+        state: "running", "blocked", "lost" (being opened again), "closed", "incomplete" (what it had begun could not be
+            finished), or "failed".
         delivered: pictures written.
         overtaken: pictures a newer one took the place of, while the sink was busy.
         lost: pictures that came while there was no sink, or that it failed on.
@@ -65,6 +70,8 @@ class Outlet:
         self._lock = threading.Lock()
         self._writing_since: float | None = None
         self._retry_at = 0.0
+        self._opened_at = -math.inf
+        self._zero: float | None = 0.0  # the run's time at which this sink's begins; None until its first picture
         self._backoff = Backoff()
         self._thread = threading.Thread(target=self._work, name=f"streamdiff-sink-{sink.name}", daemon=True)
 
@@ -110,6 +117,7 @@ class Outlet:
         """Wait until it is completed; a sink that hangs is left behind, and said so."""
         self._thread.join(seconds)
         if self._thread.is_alive():
+            self.state = "incomplete"
             self._tell(f"{self.name}: hangs and was left behind")
 
     def figures(self) -> dict[str, Any]:
@@ -146,22 +154,25 @@ class Outlet:
                     self._failed()
                     return
                 self._lose(f"{self.name}: {type(error).__name__}: {error}")
-        self._close()
-        self.state = "closed"
+        self.state = "closed" if self._close() else "incomplete"
 
     def _write(self, sink: Sink, frame: Frame) -> None:
         self._writing_since = time.monotonic()
+        pts = frame.pts or 0.0
+        self._zero = zero = pts if self._zero is None else self._zero
         try:
-            for sound in self._due(frame.pts or 0.0):
-                sink.write_sound(sound)
-            sink.write(self._fitting(sink, frame))
+            for sound in self._due(pts):
+                if sound.pts >= zero:
+                    sink.write_sound(replace(sound, pts=sound.pts - zero))
+            sink.write(replace(self._fitting(sink, frame), pts=pts - zero))
         finally:
             self._writing_since = None
         now = time.monotonic()
         if self.state != "running":
             self.state = "running"
             self._tell(f"{self.name}: is back")
-        self._backoff.succeeded()
+        if now - self._opened_at > STEADY:
+            self._backoff.succeeded()
         self.delivered += 1
         self.rate.tick(now)
         if frame.captured is not None:
@@ -187,6 +198,7 @@ class Outlet:
         self._sink = self._again(self._picture)
         self.name = self._sink.name
         self.reopened += 1
+        self._opened_at, self._zero = time.monotonic(), None
         with self._lock:
             self._sounds.clear()
         return self._sink
@@ -199,11 +211,14 @@ class Outlet:
         self._close()
         self._retry_at = time.monotonic() + self._backoff.grown()
 
-    def _close(self) -> None:
+    def _close(self) -> bool:
+        """Complete what was begun; whether that went well."""
         sink, self._sink = self._sink, None
         if sink is None:
-            return
+            return True
         try:
             sink.close()
         except Exception as error:
-            self._tell(f"{self.name}: {error}")
+            self._tell(str(error) if isinstance(error, DeviceError) else f"{self.name}: {error}")
+            return False
+        return True

@@ -50,6 +50,7 @@ def summary(show: Controlled) -> list[str]:
     lines += [
         f"{sink['name']}: {sink['delivered']} delivered, {sink['overtaken']} overtaken, {sink['lost']} lost, "
         f"latency {milliseconds(sink['latency_p50'])} (p95 {milliseconds(sink['latency_p95'])})"
+        f"{', not completed' if sink['state'] == 'incomplete' else ''}"
         for sink in figures["sinks"]
     ]
     return lines

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.frame import PictureType
 
 from apps.media.atomic import reason
 from apps.media.colour import encoder_colours, video_frame
@@ -19,13 +20,20 @@ from streamdiff.errors import ConfigError, DeviceError, MediaError
 from streamdiff.frame import Frame
 
 CLOCK = Fraction(1, 90_000)
+KEYFRAMES = 1
+"""Seconds from keyframe to keyframe at the most: what a player needs to begin, and where a fragment ends."""
+
 SILENCE = 5.0
 """Seconds after which a peer that takes nothing counts as lost."""
 
 CODECS: dict[str, tuple[tuple[str, ...], str, dict[str, str]]] = {
     # name: encoders in order of preference, pixel format, options for a file
     "h264": (("libx264", "libopenh264"), "yuv420p", {"preset": "veryfast", "crf": "17"}),
-    "h265": (("libx265",), "yuv420p", {"preset": "ultrafast", "crf": "20", "x265-params": "log-level=error"}),
+    "h265": (
+        ("libx265",),
+        "yuv420p",
+        {"preset": "ultrafast", "crf": "20", "forced-idr": "1", "x265-params": "log-level=error"},
+    ),
     "av1": (("libsvtav1",), "yuv420p", {"preset": "11", "crf": "30"}),
     "prores": (("prores_ks",), "yuv422p10le", {"profile": "2"}),
 }
@@ -80,8 +88,10 @@ class Encoded:
         self._video.width, self._video.height, self._video.pix_fmt = picture.width, picture.height, form
         context = self._video.codec_context
         self._video.time_base = context.time_base = CLOCK
-        # A keyframe every second: what a player needs to begin, and where a fragment ends.
+        # At the source's rate; pictures that come more slowly have theirs by the clock, in ``write``.
         context.gop_size = max(1, round(picture.rate))
+        if encoder == "libx265" and kind in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players know no other
         context.max_b_frames = 0
         for key, value in encoder_colours(picture.height).items():
             setattr(context, key, value)
@@ -99,6 +109,7 @@ class Encoded:
         except (FFmpegError, OSError, ValueError) as error:
             raise DeviceError(f"{name}: cannot be opened ({reason(error)})") from error
         self._last = -1
+        self._keyframe = 0
 
     def write(self, frame: Frame) -> None:
         """See ``Sink``."""
@@ -109,6 +120,9 @@ class Encoded:
             )
         shown.pts = self._last = max(self._last + 1, round((frame.pts or 0.0) / CLOCK))
         shown.time_base = CLOCK
+        if shown.pts - self._keyframe >= KEYFRAMES / CLOCK:
+            self._keyframe = shown.pts
+            shown.pict_type = PictureType.I
         self._mux(self._video, shown)
 
     def write_sound(self, sound: Sound) -> None:

@@ -121,9 +121,15 @@ def _file(uri: Uri) -> OpenSink:
     if not path.parent.is_dir():
         raise MediaError(f"{path}: the folder {path.parent} does not exist; make it first")
 
+    begun = False
+
     def opened(picture: Picture) -> Sink:
         from apps.sinks.encoded import to_file
 
-        return to_file(path, picture, codec=codec, replace=replace)
+        nonlocal begun
+        # What this run has written is not there to be replaced: opened again, it goes on in another file.
+        sink = to_file(path, picture, codec=codec, replace=replace and not begun)
+        begun = True
+        return sink
 
     return opened

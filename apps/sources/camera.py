@@ -40,6 +40,8 @@ def camera_of(wanted: str) -> int:
         if wanted.lower() in name.lower():
             return index
     names = ", ".join(f"{i} {name}" for i, name in known.items()) or "none found"
+    if not DEVICES.is_dir() and sys.platform != "linux":
+        names = "names are known on Linux alone: write camera:0, camera:1 and so on"
     raise DeviceError(f"camera {wanted!r}: there is none of that name ({names})")
 
 

@@ -17,6 +17,9 @@ from apps.sources.source import SOUND_RATE, Sound
 from streamdiff.errors import DeviceError, MediaError
 from streamdiff.frame import Frame
 
+MOST_RATE = 240
+"""Frames per second beyond which a stream's own word for its rate is not believed."""
+
 
 class Decoded:
     """An open container, read once from where it stands.
@@ -47,7 +50,8 @@ class Decoded:
         self._aspect = float(square) if square and 1 / 16 <= square <= 16 else 1.0
         self.width, self.height = max(1, round(video.width * self._aspect)), video.height
         rate = video.average_rate or video.guessed_rate
-        self.rate = float(rate) if rate else None
+        # RTSP guesses 90000 where nobody says.
+        self.rate = float(rate) if rate and 0 < rate <= MOST_RATE else None
         self._start = float(start_of(container))
 
     def pieces(self) -> Iterator[Frame | Sound]:

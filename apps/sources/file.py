@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from apps.media.video_reader import open_container
 from apps.sources.decoded import Decoded
+from apps.sources.paced import Paced
 from apps.sources.source import Sound
 from streamdiff.frame import Frame
-
-BEHIND = 1.0
-"""Seconds by which playing may fall behind (a laptop that slept) before it goes on from where it is."""
 
 
 class FileSource:
@@ -48,20 +45,13 @@ class FileSource:
             decoded.has_sound,
         )
         self._pieces = self._play(decoded)
-        self._zero: float | None = None
+        self._paced = Paced(self._pieces, self._closed)
 
     def read(self) -> Frame | Sound | None:
         """See ``Source``."""
-        piece = None if self._closed.is_set() else next(self._pieces, None)
-        if piece is None or self.waits:
-            return piece
-        if piece.pts is not None:
-            now = time.monotonic()
-            if self._zero is None or now - (self._zero + piece.pts) > BEHIND:
-                self._zero = now - piece.pts
-            if self._closed.wait(max(0.0, self._zero + piece.pts - now)):
-                return None
-        return piece if isinstance(piece, Sound) else replace(piece, captured=time.monotonic())
+        if self._closed.is_set():
+            return None
+        return next(self._pieces, None) if self.waits else self._paced.read()
 
     def close(self) -> None:
         """See ``Source``; the file itself is closed by the next read's end, or here when nobody reads."""

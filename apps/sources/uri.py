@@ -53,6 +53,12 @@ def source_from(text: str) -> OpenSource:
     return _file(uri)
 
 
+def waits_for_sender(text: str) -> bool:
+    """Whether opening it takes until somebody sends."""
+    uri = parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
+    return uri.kind in ADDRESSES and uri.flag("listen")
+
+
 def found() -> list[str]:
     """The cameras and monitors of this machine, one line each."""
     from apps.sources.camera import cameras

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -76,6 +77,19 @@ def test_stopped_in_the_middle_the_file_is_complete(tmp_path: Path) -> None:
     process.terminate()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + 15 and "Traceback" not in errors
+    assert len(pictures_in(tmp_path / "out.mp4")) >= 3
+
+
+@needs_model
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind there")
+def test_ctrl_c_is_how_it_ends_and_the_summary_follows(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "apps.cli.main", "live", "-i", "pattern", "-o", str(tmp_path / "out.mp4"), *SMALL]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and "Ctrl-C" in process.stdout.readline()
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    told, errors = process.communicate(timeout=30)
+    assert process.returncode == 0 and not errors and "out.mp4: " in told and "delivered" in told
     assert len(pictures_in(tmp_path / "out.mp4")) >= 3
 
 

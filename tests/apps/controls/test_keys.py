@@ -80,6 +80,27 @@ def test_what_terminals_send(sent: str, keys: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals there")
+def test_in_the_background_the_terminal_is_left_alone() -> None:
+    import pty
+
+    program = (
+        "import fcntl, os, termios\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    os.setpgid(0, 0)\n"
+        "    from apps.controls.terminal import TerminalKeys\n"
+        "    with TerminalKeys(print): os._exit(7)\n"
+        "_, status = os.waitpid(child, os.WUNTRACED)\n"
+        "print('stopped' if os.WIFSTOPPED(status) else os.WEXITSTATUS(status))\n"
+    )
+    _, slave = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", program], stdin=slave, capture_output=True, text=True, timeout=30,
+                          start_new_session=True, cwd=Path(__file__).parents[3])  # fmt: skip
+    assert done.stdout == "7\n", done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals there")
 def test_a_terminal_gives_single_keys_and_is_as_before_afterwards() -> None:
     import pty
     import termios

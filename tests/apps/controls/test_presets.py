@@ -43,10 +43,12 @@ def test_a_changed_file_counts_and_a_broken_one_leaves_the_old(tmp_path: Path) -
     presets = Presets(path)
     written(path, "[night]\nprompt = 'at night'\n", 2)
     assert presets.settings("night") == {"prompt": "at night"}
-    written(path, "[night]\nstrength = 7\n", 3)
+    written(path, "[night]\nprompt = 'at night'\n[paper]\nprompt = 'paper cut'\n", 3)
+    assert presets.names == ("night", "paper")
+    written(path, "[night]\nstrength = 7\n", 4)
     with pytest.raises(ConfigError, match="strength"):
         presets.settings("night")
-    assert presets.names == ("night",)
+    assert presets.names == ("night", "paper")
     path.unlink()
     with pytest.raises(ConfigError, match="no such file"):
         presets.settings("night")

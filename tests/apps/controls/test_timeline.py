@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.controls.actions import Actions
-from apps.controls.timeline import Timeline, Travel
+from apps.controls.timeline import Player, Timeline, Travel
 from streamdiff.config import StreamConfig
 from streamdiff.errors import ConfigError
 from tests.apps.controls.held import Held, soon
@@ -76,6 +76,18 @@ def test_every_moment_is_valid_and_between_its_points(
     StreamConfig.make(**settings)
     used = strengths[: len(gaps)]
     assert min(used) - 1e-9 <= settings["strength"] <= max(used) + 1e-9
+
+
+def test_what_no_point_has_named_yet_is_as_it_was_before_the_first(tmp_path: Path) -> None:
+    line = read(
+        tmp_path / "t.toml",
+        "loop = 30\n[[point]]\nat = 0\nprompt = 'x'\n[[point]]\nat = 20\ntravel = 10\nstrength = 0.9\n",
+    )
+    player = Player(line, {**dict(StreamConfig()), "strength": 0.5})
+    assert player.changes(5) == {"prompt": "x", "strength": 0.5, "second_prompt": "", "blend": 0.0}
+    assert player.changes(15) == {"strength": pytest.approx(0.7)}
+    assert player.changes(25) == {"strength": 0.9}
+    assert player.changes(31) == {"strength": 0.5}  # the second round is as the first
 
 
 def test_it_plays_and_leaves_alone_what_it_does_not_name(tmp_path: Path) -> None:

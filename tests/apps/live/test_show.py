@@ -13,12 +13,13 @@ import pytest
 from apps.live import intake, outlet
 from apps.live.backoff import Backoff
 from apps.live.clock import Clock
+from apps.live.report import summary
 from apps.live.show import Show
 from apps.sinks.sink import Picture
 from apps.sources.uri import source_from
 from scripts.soak import unaccounted
 from streamdiff.errors import ConfigError, DeviceError, MediaError
-from tests.apps.live.parts import KeptFor, pictures
+from tests.apps.live.parts import Kept, KeptFor, pictures
 from tests.toy import toy
 
 
@@ -181,12 +182,54 @@ def test_the_clock_goes_on_over_a_gap() -> None:
     clock = Clock(100.0)
     assert clock.picture(7.0, 100.0, False, 0.04) == 0.0
     assert clock.picture(7.5, 100.5, False, 0.04) == 0.5
-    assert clock.sound(7.6, 100.6) == pytest.approx(0.6)
+    assert clock.sound(7.6, 0.1, 100.6) == pytest.approx(0.6)
     clock.begin()
     assert clock.picture(0.0, 103.0, False, 0.04) == pytest.approx(3.0)  # it was away for 2.5 s
     clock.begin()
     assert clock.picture(50.0, 103.0, True, 0.04) == pytest.approx(3.04)  # a file is read on at once
     assert clock.picture(49.0, 103.0, True, 0.04) == pytest.approx(3.041)
+
+
+def test_a_picture_held_for_long_is_a_jump_only_where_time_passes_by_itself() -> None:
+    file, camera = Clock(0.0), Clock(0.0)
+    for clock, waits in ((file, True), (camera, False)):
+        assert clock.picture(0.0, 0.0, waits, 0.04) == 0.0
+    assert file.picture(8.0, 0.1, True, 0.04) == 8.0
+    assert camera.picture(8.0, 0.1, False, 0.04) == pytest.approx(0.1)
+    assert file.picture(1.0, 0.2, True, 0.04) == pytest.approx(8.04)  # it has begun again
+
+
+def test_sound_never_goes_back_and_waits_for_a_picture_where_the_clock_has_jumped() -> None:
+    clock = Clock(0.0)
+    clock.picture(100.0, 0.0, False, 0.04)
+    assert clock.sound(100.0, 0.1, 0.0) == pytest.approx(0.0)
+    assert clock.sound(100.09, 0.1, 0.1) == pytest.approx(0.09)  # by rounding
+    assert clock.sound(100.05, 0.1, 0.1) is None
+    assert clock.sound(9000.0, 0.1, 0.2) is None  # the sender has another clock now
+    assert clock.picture(9000.0, 0.2, False, 0.04) == pytest.approx(0.2)
+    assert clock.sound(9000.1, 0.1, 0.3) == pytest.approx(0.3)
+
+
+def test_a_sink_opened_again_begins_near_zero() -> None:
+    kept = KeptFor({30: "lost"})
+    show = Show(toy().stream(), pictures(200, rate=400, waits=False), [kept])
+    played(show)
+    times = [frame.pts for frame in kept.frames]
+    assert times.count(0.0) == 2 and times[30] == 0.0 and times[29] > 0.02
+    again = [sound.pts for sound in kept.sounds if sound.pts < 0.02]
+    assert len(again) >= 4 and all(sound.pts >= 0 for sound in kept.sounds)
+
+
+def test_what_cannot_be_completed_is_said_and_seen() -> None:
+    class Full(Kept):
+        def close(self) -> None:
+            raise DeviceError("kept: cannot be completed (no space left)")
+
+    show = Show(toy().stream(), pictures(10), [lambda picture: Full(picture, {}, [], [])])
+    figures = played(show)
+    assert figures["sinks"][0]["state"] == "incomplete"
+    assert "kept: cannot be completed (no space left)" in show.messages()
+    assert any(line.endswith("not completed") for line in summary(show))
 
 
 class Webcam:

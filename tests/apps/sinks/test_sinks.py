@@ -71,6 +71,27 @@ def test_what_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a-2.mkv", "a.mkv"]
 
 
+def test_what_this_run_has_written_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    again = sink_from(f"{path}?replace=1", no_window)
+    names = []
+    for _ in range(2):  # the second time after it was lost
+        sink = again(Picture(96, 64, 25))
+        names.append(Path(sink.name).name)
+        write_all(sink)
+    assert names == ["a.mp4", "a-2.mp4"] and path.stat().st_size > 100
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "h264"), ("a.mkv", "h265"), ("a.mp4", "av1")])
+def test_slow_pictures_have_a_keyframe_every_second(tmp_path: Path, name: str, codec: str) -> None:
+    sink = sink_from(f"{tmp_path / name}?codec={codec}", no_window)(Picture(96, 64, 30))
+    write_all(sink, [0.5 * i for i in range(10)])
+    with av.open(str(tmp_path / name)) as container:
+        keys = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.is_keyframe and p.pts is not None]
+    assert keys == pytest.approx([0.0, 1.0, 2.0, 3.0, 4.0], abs=0.01)
+
+
 def test_a_full_disk_is_one_line() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
