@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from streamdiff.config import Guidance
+
 if TYPE_CHECKING:
+    from streamdiff.config import StreamConfig
     from streamdiff.models.base import Model
 
 NEAREST = 3
@@ -33,6 +36,14 @@ def about_prompt(model: Model, prompt: str) -> list[str]:
             "the rest has no effect"
         )
     return notes
+
+
+def about_guidance(config: StreamConfig) -> list[str]:
+    """A note for the user whose guidance has no effect."""
+    if config.guidance is Guidance.none or config.guidance_in_use is not Guidance.none:
+        return []
+    scale = f"a scale of {config.guidance_scale:g}"
+    return [f"guidance {config.guidance.value} has no effect at {scale}; try --guidance-scale 2"]
 
 
 def nearest_styles(model: Model, prompt: str) -> list[str]:

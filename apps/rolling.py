@@ -85,17 +85,14 @@ def load_choice(choice: RollingChoice, engine: str = "auto") -> RollingModel:
     Raises:
         ModelError, EngineError: in one line, what to do.
     """
-    import torch
-
     from streamdiff.rolling import load_rolling
 
-    dtypes = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
     return load_rolling(
         choice.model,
         choice.checkpoint,
         decoder=choice.decoder,
         device=choice.device,
-        precision=None if choice.precision is None else dtypes[choice.precision],
+        precision=choice.precision,
         engine=engine if engine in VAE_ENGINES else "auto",
     )
 

@@ -107,6 +107,13 @@ class Channel(Generic[T]):
                 self._changed.clear()
             await self._changed.wait()
 
+    def give_back(self, item: T) -> None:
+        """Put what was taken and not used before all others, whatever the capacity; lost after ``abort``."""
+        with self._condition:
+            if not self._aborted:
+                self._items.appendleft(item)
+                self._wake()
+
     def finish(self) -> None:
         """Nothing more comes; what is inside can still be taken."""
         with self._condition:

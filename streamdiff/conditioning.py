@@ -16,7 +16,7 @@ KEPT = 64
 """Prompts whose embeddings are kept, and plans whose rows are, so that switching back is instant."""
 
 KEPT_BYTES = 2**28
-"""Memory, in bytes, for the rows that are kept: 8 MB for each prompt and timestep of Stable Diffusion 1.5."""
+"""Memory, in bytes, for each of both: a row of Stable Diffusion 1.5 has 8 MB, so has an embedding of Wan's."""
 
 
 class Prompted(Protocol):
@@ -33,7 +33,7 @@ class Prompted(Protocol):
 
 
 class Prompts:
-    """Embeds prompts, remembering the latest ``KEPT`` of them."""
+    """Embeds prompts, remembering the latest of them."""
 
     def __init__(self, model: Prompted, runtime: Runtime) -> None:
         self._model = model
@@ -56,7 +56,7 @@ class Prompts:
             self._engine = shared_engine(self._runtime, self._model.text_encoder())
         embedding = self._engine(self._model.tokenize(prompt).to(self._runtime.device))
         self._kept[prompt] = embedding
-        if len(self._kept) > KEPT:
+        while len(self._kept) > _room(embedding.nbytes):
             self._kept.popitem(last=False)
         return embedding
 
@@ -86,8 +86,7 @@ class Conditioning:
         if rows is None:
             rows = self._rows[key] = self._made(timesteps, self.prompts.blend(first, second, share))
             # In number, too: sliders of blend and strength pass thousands that never come again.
-            room = max(1, min(KEPT, KEPT_BYTES // sum(row.nbytes for row in rows)))
-            while len(self._rows) > room:
+            while len(self._rows) > _room(sum(row.nbytes for row in rows)):
                 self._rows.popitem(last=False)
         self._rows.move_to_end(key)
         return rows
@@ -98,3 +97,8 @@ class Conditioning:
         steps = torch.tensor(timesteps, device=text.device)
         # Copies: a view would keep the others of its batch alive.
         return tuple(row.clone() for row in self._engine(steps, text.expand(len(steps), -1, -1)).split(1))
+
+
+def _room(size: int) -> int:
+    """How many things of so many bytes are kept: two at least, which a blend goes between."""
+    return max(2, min(KEPT, KEPT_BYTES // size))

@@ -7,6 +7,7 @@ stream is made, and is not part of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +56,11 @@ class Settings(BaseModel):
             ConfigError: as ``make``; the configuration itself is left as it was.
         """
         # The fields themselves, not model_dump: that would walk every value on each live change.
-        return type(self).make(**{**dict(self), **settings})
+        return type(self).make(**{**dict(self), **self.implied(settings)})
+
+    def implied(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a change of settings means in full: itself, and what must give way so that it has an effect."""
+        return dict(settings)
 
 
 class StreamConfig(Settings):
@@ -112,6 +117,12 @@ class StreamConfig(Settings):
         if any(a <= b for a, b in pairwise(steps)) or not all(0 <= t <= 999 for t in steps):
             raise ValueError("timesteps: whole numbers from 999 down to 0, each smaller than the one before")
         return self
+
+    def implied(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``Settings.implied``: raw timesteps give way to a new strength or number of steps."""
+        given = dict(settings)
+        gives_way = self.timesteps is not None and bool({"strength", "steps"} & given.keys())
+        return {"timesteps": None, **given} if gives_way else given
 
     @property
     def guidance_in_use(self) -> Guidance:

@@ -49,6 +49,10 @@ class ReusingUnet:
         if self._kept is not None and mean_difference(self._seen, self._kept) > SCENE_CHANGE:
             self._to_renew = self._slots
 
+    def renew(self) -> None:
+        """Reuse nothing of what is kept in any slot: other noise goes in from now on."""
+        self._to_renew = self._slots
+
     def __call__(self, x: Tensor, conditioning: Tensor) -> Tensor:
         """Predict."""
         deep = self._deep

@@ -155,6 +155,7 @@ class LiveStream(Generic[C]):
         Raises:
             ConfigError: unknown name or value out of bounds; nothing has changed.
         """
+        settings = self._config.implied(settings)
         with self._updates_lock:
             self._config = self._config.changed(**settings)
             if self._updates and self._stamped < self._made:
@@ -198,7 +199,11 @@ class LiveStream(Generic[C]):
             raise StopAsyncIteration
         frame, due = taken
         if (early := due - time.monotonic()) > 0:
-            await asyncio.sleep(early)
+            try:
+                await asyncio.sleep(early)
+            except BaseException:
+                self._output.give_back(taken)  # who asked does not wait any more; the next who asks gets it
+                raise
         now = time.monotonic()
         with self.metrics.lock:
             self.metrics.frames_out += 1
@@ -267,6 +272,7 @@ class LiveStream(Generic[C]):
                     self.metrics.failed += self._stream.lost - lost
                 if self._policy is Policy.lossless or failures >= MOST_FAILURES:
                     raise
+                self._agree(error)
                 log.error("frame %d failed, %d lost: %s", frame.index, self._stream.lost - lost, error)
                 continue
             if any(not done.repeated for done in finished):
@@ -295,10 +301,12 @@ class LiveStream(Generic[C]):
             self._stream.update(**settings)
         except Exception as error:
             size = {name: settings.pop(name) for name in ("width", "height") if name in settings}
-            if not (size and settings):
-                self._refuse({**settings, **size}, error)
+            plan = {name: settings.pop(name) for name in ("timesteps", "strength", "steps") if name in settings}
+            parts = [part for part in (plan, *({name: value} for name, value in settings.items()), size) if part]
+            if len(parts) == 1:
+                self._refuse(parts[0], error)
             else:
-                for part in (settings, size):  # a size that cannot be built takes nothing else with it
+                for part in parts:  # what cannot be takes nothing else with it
                     try:
                         self._stream.update(**part)
                     except Exception as refused:
@@ -309,12 +317,24 @@ class LiveStream(Generic[C]):
         """What validates may still not be buildable here; the stream goes on as it was, and says so."""
         text = f"settings {', '.join(settings)} were not applied: {error}"
         log.error("%s", text)
+        self._renew_config()
+        if self.on_refused is not None:
+            self.on_refused(text)
+
+    def _agree(self, error: Exception) -> None:
+        """After a failed push: a size may show only there that it does not fit, and the stream went back to its own."""
+        before = dict(self._config)
+        self._renew_config()
+        lost = [name for name, value in dict(self._config).items() if before[name] != value]
+        if lost and self.on_refused is not None:
+            self.on_refused(f"settings {', '.join(lost)} were not applied: {error}")
+
+    def _renew_config(self) -> None:
+        """What the stream has, and the changes still to be applied to it."""
         with self._updates_lock:
             self._config = self._stream.config
             for later in self._updates:
                 self._config = self._config.changed(**later)
-        if self.on_refused is not None:
-            self.on_refused(text)
 
     def _fit_input(self) -> None:
         """Let one burst wait while the model is busy with the one before: its frames then follow closely in time."""

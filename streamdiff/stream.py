@@ -93,7 +93,7 @@ class Stream:
         engine: str = "auto",
         device: str | None = None,
         precision: str | None = None,
-        lora: Sequence[LoraSpec | str] = (),
+        lora: Sequence[LoraSpec | str | Path] | LoraSpec | str | Path = (),
         vae: str | Path | None = None,
         **settings: Any,
     ) -> Stream:
@@ -103,8 +103,8 @@ class Stream:
             model: "tiny" (inside the package), a diffusers folder, a .safetensors checkpoint, or a hub id; or a Model.
             engine: "auto", "openvino", "cuda", "onnxruntime", "torch", "tensorrt" or "tensorrt-rtx".
             device: "cpu", "cuda", "mps"; None takes the best there is.
-            precision: "fp32", "bf16", "fp16" or "int8", as the engine can; None takes the best that is built.
-            lora: "FILE:SCALE" each.
+            precision: "fp32", "bf16", "fp16", "int8" or "fp8", as the engine can; None takes the best that is built.
+            lora: "FILE:SCALE", or several.
             vae: another VAE, such as a TAESD folder.
             settings: fields of StreamConfig; the size is the model's own where it is not given.
 
@@ -138,9 +138,10 @@ class Stream:
 
     @property
     def in_flight(self) -> int:
-        """Frames that went in and have not come out."""
+        """Frames that went in and have not come out, those that will repeat another included."""
         self._check_open()
-        return sum(len(entries) for entries in self._batch.loads) + len(self._waiting)
+        entries = [*self._waiting, *(entry for load in self._batch.loads for entry in load)]
+        return sum(1 + len(entry.followers) for entry in entries) + len(self._ready)
 
     def __call__(self, picture: Any) -> Any:
         """Push one picture and get the newest finished one.
@@ -317,6 +318,8 @@ class Stream:
             self._filter.force()
             if old.config.seed != new.config.seed:
                 self._filter.seed(new.config.seed)
+                if self._reusing is not None:
+                    self._reusing.renew()
 
     def _enter(self) -> None:
         """Encode the frames that wait and push them into the first slot."""
@@ -341,6 +344,9 @@ class Stream:
     def _fused(self, entries: list[_Entry]) -> tuple[Pixels, list[_Entry]] | None:
         """Let frames in by the fused step and give what finished; None where there is none for this push."""
         setting, frames = self._active, len(entries)
+        # A buffer let in before it is full (a still scene, the end) is another shape: not worth a recording.
+        if frames != setting.config.frame_buffer_size:
+            return None
         if self._reusing is not None or not self._batch.steady(setting.terms, frames):
             return None
         step = self._fusing.step(setting.engines, setting.plan, setting.config, setting.terms, frames)

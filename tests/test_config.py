@@ -48,3 +48,10 @@ def test_a_change_gives_a_new_configuration() -> None:
     assert config.changed(prompt="x").prompt == "x"
     assert config.prompt == ""
     assert config.changed() == config
+
+
+def test_raw_timesteps_give_way_to_a_new_strength_or_number_of_steps() -> None:
+    raw = StreamConfig.make(timesteps=(700, 300))
+    assert raw.changed(prompt="x").timesteps == (700, 300)
+    assert raw.changed(strength=0.2).timesteps is None and raw.changed(steps=3).timesteps is None
+    assert raw.changed(strength=0.2, timesteps=(500,)).timesteps == (500,)

@@ -87,6 +87,23 @@ def test_a_still_scene_looks_the_same(steps: int) -> None:
         assert np.abs(a.astype(int) - b).max() <= 1
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_another_seed_is_never_mixed_with_the_old_one(steps: int) -> None:
+    made, given = toy(), [Frame(picture(1), index=i) for i in range(16)]
+    outs = []
+    for start in (0, 5):
+        stream = made.stream(steps=steps, prompt="x", reuse_every=4, seed=start)
+        out: list[Frame] = []
+        for i, frame in enumerate(given):
+            if i == 6:
+                stream.update(seed=5)
+            out += stream.push(frame)
+        outs.append(out + stream.flush())
+    before, after = ([frame.pixels.astype(int) for frame in out] for out in outs)
+    assert np.abs(before[5] - after[5]).max() > 1
+    assert all(np.abs(a - b).max() <= 1 for a, b in zip(before[6:], after[6:], strict=True))
+
+
 def test_it_saves_calls_and_loses_no_frame() -> None:
     made = toy()
     still(made, 1, reuse_every=2)

@@ -207,6 +207,17 @@ def test_a_buffer_that_enters_half_full_goes_the_other_way() -> None:
     assert same(fused.flush(), other.flush())
 
 
+def test_half_full_buffers_of_one_step_cost_no_other_recording() -> None:
+    made, runtime = recording()
+    start = {"frame_buffer_size": 2, "similarity_threshold": 0.0, "max_skip": 1}
+    fused, other = made.stream(**start), plain(made, **start)
+    shown = [*range(15), 14, *range(15, 36), 35, *range(36, 60)]
+    given = [Frame(picture(i), index=n) for n, i in enumerate(shown)]
+    assert same(run(fused, given), run(other, given))
+    assert fused.skipped == 2
+    assert runtime.graphs.replayed > 10 and runtime.graphs.recorded == 1
+
+
 def test_a_step_that_does_not_fit_is_said_once_and_done_without(caplog: pytest.LogCaptureFixture) -> None:
     made, runtime = recording()
     fused, other = made.stream(steps=2), plain(made, steps=2)

@@ -363,6 +363,61 @@ async def test_changes_made_while_nothing_moves_are_one() -> None:
     assert (stream.config.seed, stream.config.prompt, stream.config.strength) == (199, "p199", 0.7)
 
 
+async def test_one_setting_that_cannot_be_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = toy().stream()
+    update = stream.update
+
+    def refuse(**given: object) -> None:
+        if "reuse_every" in given:
+            raise RuntimeError("no deep blocks")
+        update(**given)
+
+    monkeypatch.setattr(stream, "update", refuse)
+    told: list[str] = []
+    async with LiveStream(stream, "lossless") as live:
+        live.on_refused = told.append
+        live.update(prompt="kept")
+        live.update(reuse_every=2, strength=0.3, steps=2)
+        await live.put(frames(1)[0])
+        live.end()
+        await collect(live)
+        assert (live.config.prompt, live.config.strength, live.config.reuse_every) == ("kept", 0.3, 1)
+    assert told == ["settings reuse_every were not applied: no deep blocks"]
+
+
+async def test_what_a_failed_push_took_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = toy().stream()
+    push = stream.push
+
+    def fails(frame: Frame) -> list[Frame]:
+        if stream.config.width == 128:
+            stream.update(width=64)
+            stream.lost += 1
+            raise RuntimeError("no memory for it")
+        return push(frame)
+
+    monkeypatch.setattr(stream, "push", fails)
+    told: list[str] = []
+    async with LiveStream(stream) as live:
+        live.on_refused = told.append
+        live.update(width=128, prompt="kept")
+        live.push(frames(1)[0])
+        while not told:
+            await asyncio.sleep(0.01)
+        assert (live.config.width, live.config.prompt) == (64, "kept")
+        live.push(frames(2)[1])
+        assert (await anext(live)).index == 1
+    assert told == ["settings width were not applied: no memory for it"]
+
+
+async def test_a_frame_that_was_waited_for_too_briefly_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with LiveStream(toy().stream()) as live:
+        live._output.offer((frames(1)[0], time.monotonic() + 0.3))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(live), 0.05)
+        assert (await anext(live)).index == 0
+
+
 async def test_a_size_that_cannot_be_built_is_taken_back_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = toy().stream()
     update = stream.update

@@ -117,11 +117,12 @@ def run_live(
     desk = Desk(wanted)
     with waiting(f"loading {choice.model}"):
         from apps.loading import open_run
-        from apps.prompts import about_prompt
+        from apps.prompts import about_guidance, about_prompt
 
         stream = open_run(choice)
     with stream:
-        for text in about_prompt(stream.model, stream.config.prompt) if wanted.timeline is None else ():
+        notes = about_prompt(stream.model, stream.config.prompt) if wanted.timeline is None else []
+        for text in (*notes, *about_guidance(stream.config)):
             note(text)
         show = Show(stream, open_source, sinks)
         show.on_message = note

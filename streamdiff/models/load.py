@@ -29,7 +29,7 @@ FORMAT = 2
 def load_model(
     source: str | Path = "tiny",
     *,
-    lora: Sequence[LoraSpec | str] = (),
+    lora: Sequence[LoraSpec | str | Path] | LoraSpec | str | Path = (),
     vae: str | Path | None = None,
     revision: str | None = None,
     config: str | Path | None = None,
@@ -38,7 +38,7 @@ def load_model(
 
     Args:
         source: "tiny", a diffusers folder, a ``.safetensors`` checkpoint, or a hub id "owner/name".
-        lora: LoRA files, "FILE" or "FILE:SCALE", fused in this order.
+        lora: a LoRA file, "FILE" or "FILE:SCALE", or several, fused in this order.
         vae: another VAE in place of the model's own: a folder, a file in the original layout, or a hub id, such as
             TAESD's.
         revision: of a hub id.
@@ -50,7 +50,8 @@ def load_model(
     components = _components(source, revision, None if config is None else user_path(config))
     other = None if vae is None else find_vae(vae)
     facts = facts_of(components, None if other is None else other.config, shown(source))
-    specs = tuple(LoraSpec.parse(item) for item in lora)
+    given = [lora] if isinstance(lora, (str, Path, LoraSpec)) else lora
+    specs = tuple(LoraSpec.parse(item) for item in given)
     for spec in specs:
         loras.check(spec, components)
 

@@ -29,14 +29,16 @@ class LoraSpec:
     scale: float = 1.0
 
     @classmethod
-    def parse(cls, text: str | LoraSpec) -> LoraSpec:
-        """Read "FILE" or "FILE:SCALE".
+    def parse(cls, text: str | Path | LoraSpec) -> LoraSpec:
+        """Read "FILE" or "FILE:SCALE"; a path is a file alone.
 
         Raises:
             ModelError: the scale is no finite number.
         """
         if isinstance(text, LoraSpec):
             return text
+        if isinstance(text, Path):
+            return cls(text)
         path, separator, scale = text.rpartition(":")
         # "C:\loras\x.safetensors" has a colon and no scale.
         if not separator or "/" in scale or "\\" in scale or scale.endswith(".safetensors"):

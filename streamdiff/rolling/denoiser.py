@@ -129,6 +129,8 @@ class RollingDenoiser(Staircase[Block[T]]):
         Returns:
             The block that became final, as latents [F, C, h, w], and its load; None while the window ramps up.
         """
+        device = self._sigmas.device  # the VAE's may be another
+        clean, noise = clean.to(device), noise.to(device)
         x = add_noise(self._ladder.sigma(level), clean, noise[level])
         finished = self.enter(Block(self._next, x, clean, noise, load), level)
         self._next += 1
@@ -149,6 +151,7 @@ class RollingDenoiser(Staircase[Block[T]]):
         if self.held:
             raise ConfigError("a stream can continue from given frames only while no block is in its window")
         self.settle()
+        latents = latents.to(self._sigmas.device)
         self._owed = _Finished(self._next, self._sample(latents, latents), self._text)
         self._next += 1
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from engines.errors import EngineError
 from engines.selection import choose
+from engines.torch_engine import DTYPES
 from streamdiff.errors import ModelError
 from streamdiff.models.components import checked_weights, read_json, shown, user_path
 from streamdiff.models.fingerprint import fingerprint
@@ -38,7 +40,7 @@ def load_rolling(
     *,
     decoder: str | Path | None = None,
     device: str | None = None,
-    precision: torch.dtype | None = None,
+    precision: torch.dtype | str | None = None,
     engine: str = "auto",
 ) -> RollingModel:
     """Load a rolling model.
@@ -50,13 +52,18 @@ def load_rolling(
             those in the folder. They have terms of their own.
         decoder: a tiny video VAE in TAEHV's layout, for decoding in place of the VAE's own decoder.
         device: torch's name of a device; None takes the best there is.
-        precision: of weights, keys and values; bfloat16 on a GPU and float32 on a CPU where it is not given.
+        precision: of weights, keys and values: "fp32", "bf16" or "fp16", or torch's type; bfloat16 on a GPU and float32
+            on a CPU where it is not given.
         engine: what runs the VAE of a model with ``rolling.json``, as ``Stream.from_pretrained`` takes it.
 
     Raises:
         ModelError: in one line, what is missing or does not fit.
-        EngineError: the device cannot be used.
+        EngineError: the device cannot be used, or an unknown precision.
     """
+    if isinstance(precision, str):
+        if precision not in DTYPES:
+            raise EngineError(f"precision {precision!r}: the rolling mode has {', '.join(DTYPES)}")
+        precision = DTYPES[precision]
     home = TINY if folder == "tiny-rolling" else user_path(folder)
     if home is TINY or is_on_pictures(home):
         for option, given in (("checkpoint", checkpoint), ("decoder", decoder)):

@@ -14,7 +14,11 @@ Load = list[Frame] | None
 
 
 class Outlet:
-    """Decodes the blocks of one video in their order."""
+    """Decodes the blocks of one video in their order.
+
+    Attributes:
+        made: pictures made from the prompt so far; they are counted and timed by it.
+    """
 
     def __init__(self, vae: VideoVae, fps: float) -> None:
         """An outlet at the beginning of a video.
@@ -25,7 +29,7 @@ class Outlet:
         """
         self._decoder = vae.decoder()
         self._fps = fps
-        self._made = 0
+        self.made = 0
 
     def skip(self, latents: Tensor) -> None:
         """Take a block [F, C, h, w] that has been seen elsewhere: what comes next continues it."""
@@ -41,5 +45,5 @@ class Outlet:
         pictures = cast("Pixels", self._decoder(latents).cpu().numpy())
         if load is not None:
             return [frame.with_pixels(picture) for frame, picture in zip(load, pictures, strict=False)]
-        first, self._made = self._made, self._made + len(pictures)
+        first, self.made = self.made, self.made + len(pictures)
         return [Frame(picture, pts=i / self._fps, index=i) for i, picture in enumerate(pictures, first)]

@@ -80,25 +80,41 @@ class PictureVae:
         return _PictureDecoder(self)
 
 
+class _OfOneVideo:
+    """The engines of the size that a video has, held for as long as it lasts, however many other sizes there are."""
+
+    def __init__(self, vae: PictureVae) -> None:
+        self._vae = vae
+        self._size: tuple[int, int] | None = None
+        self._held: tuple[Engine, Engine] | None = None
+
+    def __call__(self, width: int, height: int) -> tuple[Engine, Engine]:
+        if self._held is None or self._size != (width, height):
+            self._held, self._size = self._vae.engines(width, height), (width, height)
+        return self._held
+
+
 class _PictureEncoder:
     wanted = 1
 
     def __init__(self, vae: PictureVae) -> None:
         self._vae = vae
+        self._engines = _OfOneVideo(vae)
 
     def __call__(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[1:3]
-        encode, _ = self._vae.engines(width, height)
+        encode, _ = self._engines(width, height)
         return encode(pictures.to(self._vae.runtime.device)).float()
 
 
 class _PictureDecoder:
     def __init__(self, vae: PictureVae) -> None:
         self._vae = vae
+        self._engines = _OfOneVideo(vae)
 
     def __call__(self, latents: Tensor) -> Tensor:
         stride = self._vae.model.latent_stride
         height, width = (side * stride for side in latents.shape[-2:])
-        _, decode = self._vae.engines(width, height)
+        _, decode = self._engines(width, height)
         # One at a time: the memory that three of them take is the caches'.
         return torch.cat([decode(frame) for frame in latents.to(self._vae.runtime.device, torch.float32).split(1)])

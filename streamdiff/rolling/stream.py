@@ -37,8 +37,8 @@ class RollingStream:
     From a prompt (``generate``), pictures come a block at a time: 9, then 12 and 12 (with a VAE of 4 pictures a latent
     frame). The first leave when their block is final: once the window has ramped up.
 
-    From a camera (``push``), pictures are gathered into such blocks, and a picture comes out ``5 - level`` blocks after
-    its own has been gathered (5 being the ladder's length), with the times and identity it went in with.
+    From a camera (``push``), pictures are gathered into such blocks, and a picture comes out ``4 - level`` blocks after
+    its own has been gathered (for a ladder of 5 levels), with the times and identity it went in with.
 
     ``update`` changes any setting; a change of prompt is seen by all blocks in the window, a change of level or size
     finishes the window first. The history, and with it what things look like, goes on through all but a change of size.
@@ -69,14 +69,15 @@ class RollingStream:
         checkpoint: str | Path | None = None,
         *,
         decoder: str | Path | None = None,
+        engine: str = "auto",
         device: str | None = None,
-        precision: torch.dtype | None = None,
+        precision: torch.dtype | str | None = None,
         **settings: Any,
     ) -> RollingStream:
         """Load a model and prepare a stream.
 
         Args:
-            folder, checkpoint, decoder, device, precision: as ``load_rolling`` takes them.
+            folder, checkpoint, decoder, engine, device, precision: as ``load_rolling`` takes them.
             settings: fields of RollingConfig; the model's own where they are not given.
 
         Raises:
@@ -85,7 +86,7 @@ class RollingStream:
         from streamdiff.rolling.load import load_rolling
 
         RollingConfig.make(**settings)  # before the minutes that loading may take
-        model = load_rolling(folder, checkpoint, decoder=decoder, device=device, precision=precision)
+        model = load_rolling(folder, checkpoint, decoder=decoder, engine=engine, device=device, precision=precision)
         return cls(model, model.config(**settings))
 
     @property
@@ -192,16 +193,15 @@ class RollingStream:
 
         Raises:
             ConfigError: too few for one block.
-            PictureError: not a picture.
+            PictureError: not a picture. In either case nothing has changed.
         """
         self._check_open()
-        self._active = self._wanted
-        self._start()
-        config = self._active.config
         given = [_pixels_of(picture) for picture in pictures]
         first, later = self._intake.block_size(True), self._intake.block_size(False)
         if len(given) < first:
             raise ConfigError(f"continuing takes {first} pictures or more, given {len(given)}")
+        self._begin(self._wanted)
+        config = self._active.config
         for pixels in given[(len(given) - first) % later :]:
             latents = self._intake.add(Frame(cover(pixels, config.width, config.height)))
             if latents is not None:
@@ -213,11 +213,10 @@ class RollingStream:
     def reset(self) -> None:
         """Forget every frame that is in, and the history; the settings stay."""
         self._check_open()
-        self._active = self._wanted
-        self._start()
+        self._begin(self._wanted)
 
     def close(self) -> None:
-        """Let go of the model, the cache and all frames."""
+        """Let go of the cache and all frames; ``model`` can be used for another stream."""
         self._prompts = None
         for name in ("_denoiser", "_intake", "_outlet", "_active", "_wanted", "_ready"):
             self.__dict__.pop(name, None)
@@ -237,6 +236,17 @@ class RollingStream:
         self.model.check(config)
         self.model.vae.ready(config.width, config.height)
         return _Setting(config, self._prompts.blend(config.prompt, config.second_prompt, config.blend))
+
+    def _begin(self, setting: _Setting) -> None:
+        """Begin a video under a setting; where its size does not fit, under all of it but the size, and raise."""
+        size = {name: getattr(self._active.config, name) for name in ("width", "height")}
+        self._active = setting
+        try:
+            self._start()
+        except BaseException:
+            self._active = self._wanted = self._prepare(setting.config.changed(**size))
+            self._start()
+            raise
 
     def _start(self) -> None:
         """Begin a video under the active setting."""
@@ -269,17 +279,11 @@ class RollingStream:
             self._finish_gathered()
             while self._denoiser.held:
                 self._advance()
-            ready = self._ready
+            ready, made = self._ready, self._outlet.made
             try:
-                self._active = new
-                self._start()
-            except BaseException:
-                # It does not fit; the old size did.
-                self._active = self._wanted = old
-                self._start()
-                raise
+                self._begin(new)
             finally:
-                self._ready = ready
+                self._ready, self._outlet.made = ready, made
             return
         self._active = new
         if old.config.seed != new.config.seed:
@@ -291,6 +295,7 @@ class RollingStream:
             latents = self._intake.add(frame, begun=self._begun, counts=counts)
         except BaseException:
             self.lost += len(self._intake.take())
+            self._begin_anew()
             raise
         if latents is not None:
             self._enter(latents, self._intake.take(), level=self._active.config.level)
@@ -313,13 +318,19 @@ class RollingStream:
             if setting.text is not self._shown_text and not torch.equal(setting.text, self._shown_text):
                 self._denoiser.set_text(setting.text, recache=setting.config.recache)
             self._shown_text = setting.text
-            noise = torch.randn(self._denoiser.noise_shape, generator=self._generator).to(latents.device)
+            noise = torch.randn(self._denoiser.noise_shape, generator=self._generator)
             finished = self._denoiser.push(latents, noise, load, level)
         except BaseException:
             self.lost += len(load or ())
+            self._begin_anew()
             raise
         self._begun = True
         self._leave(finished)
+
+    def _begin_anew(self) -> None:
+        """A first block that failed is none: the next is the first, for the encoder as for the decoder."""
+        if not self._begun:
+            self._intake.end()
 
     def _advance(self) -> None:
         self._leave(self._denoiser.advance())

@@ -142,6 +142,13 @@ def test_a_lora_that_matches_nothing(command: Any, picture: Path, tmp_path: Path
     command("run", picture, "-o", tmp_path / "out.png", "--lora", f"{lora}:0.8").refused("does not fit this model")
 
 
+def test_guidance_without_a_scale_is_told(command: Any, picture: Path, tmp_path: Path) -> None:
+    words = ("run", picture, "-o", tmp_path / "out.png", "--prompt", "neon", "--width", "64", "--height", "64")
+    told = command(*words, "--guidance", "full")
+    assert told.code == 0 and "guidance full has no effect at a scale of 1; try --guidance-scale 2" in told.err
+    assert "guidance" not in command(*words, "--guidance", "full", "--guidance-scale", "1.5").err
+
+
 def test_prompts_it_does_not_know(command: Any, picture: Path, tmp_path: Path) -> None:
     result = command("run", picture, "-o", tmp_path / "out.png", "--prompt", "watercolr", *SMALL)
     assert result.code == 0 and "'watercolor'" in result.err and len(result.err.splitlines()) == 1

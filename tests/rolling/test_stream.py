@@ -14,6 +14,7 @@ import torch
 from streamdiff import ClosedError, ConfigError, Frame, LiveStream, PictureError
 from streamdiff.rolling import RollingConfig, RollingModel, RollingStream
 from streamdiff.rolling.cache import BlockCache
+from streamdiff.rolling.denoiser import RollingDenoiser
 from tests.rolling.toys import PictureVae, toy_model
 from tests.toy import frames, picture
 
@@ -161,12 +162,35 @@ def test_a_size_that_does_not_fit_leaves_the_old_one(plain: RollingModel, monkey
         allocate(self, *args)
 
     monkeypatch.setattr(BlockCache, "__init__", fails)
-    s.update(width=96)
+    s.update(width=96, prompt="a city")
     with pytest.raises(torch.OutOfMemoryError):
         s.push(given[5])
-    assert (s.config.width, s.lost) == (64, 1)
+    assert (s.config.width, s.config.prompt, s.lost) == (64, "a city", 1)  # all but what does not fit
     out += pushed(s, given[6:]) + s.flush()
     assert [frame.index for frame in out] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+    for begin in (s.reset, lambda: s.continue_from(given)):
+        s.update(width=96)
+        with pytest.raises(torch.OutOfMemoryError):
+            begin()
+        assert s.config.width == 64
+        assert [frame.index for frame in pushed(s, given) + s.flush()] == list(range(12))
+
+
+def test_too_few_pictures_to_continue_change_nothing(plain: RollingModel) -> None:
+    s, given = stream(plain), frames(12)
+    out = pushed(s, given[:5])
+    with pytest.raises(ConfigError, match="continuing takes"):
+        s.continue_from(given[:2])
+    out += pushed(s, given[5:]) + s.flush()
+    assert np.array_equal(shown(out), shown(pushed(fresh := stream(plain), given) + fresh.flush()))
+
+
+def test_times_go_on_over_a_change_of_size(plain: RollingModel) -> None:
+    s = stream(plain)
+    out = list(s.generate(2))
+    s.update(width=96)
+    out += list(s.generate(2))
+    assert [frame.index for frame in out] == list(range(len(out)))
 
 
 def test_a_new_anchor_takes_the_old_one_s_place(plain: RollingModel) -> None:
@@ -305,6 +329,24 @@ def test_an_error_of_the_model_loses_one_block(fail: str, lost: int) -> None:
     out += pushed(s, given[6:]) + s.flush()
     indices = [frame.index for frame in out]
     assert indices == sorted(indices) and set(indices) >= {0, 1, 2, *range(6, 12)}
+
+
+def test_a_first_block_that_failed_costs_no_frame_of_the_next(
+    model: RollingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s, given = stream(model, level=4), frames(9 + 9 + 12)
+    push = RollingDenoiser.push
+
+    def fails(*args: Any) -> None:
+        monkeypatch.setattr(RollingDenoiser, "push", push)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(RollingDenoiser, "push", fails)
+    with pytest.raises(RuntimeError, match="no memory"):
+        pushed(s, given[:9])
+    assert s.lost == 9
+    out = pushed(s, given[9:]) + s.flush()
+    assert [frame.index for frame in out] == list(range(9, 30))
 
 
 def test_settings_that_cannot_be(model: RollingModel) -> None:
