@@ -159,7 +159,7 @@ def all_networks(model: Model, runtime: Runtime, size: tuple[int, int]) -> list[
     return [model.text_encoder(), model.conditioner(), *found.values()]
 
 
-def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch, batches: Sequence[int] = ()) -> None:
+def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch, most: int = 1) -> None:
     """Make every engine of a model and keep it in the cache.
 
     Args:
@@ -167,8 +167,8 @@ def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch, b
         runtime: what builds them.
         size: width and height.
         watch: is told of the progress.
-        batches: row counts that the UNet is to be ready for besides 1: an engine that makes something for each count
-            makes it when it is first run with so many.
+        most: rows of the UNet at once that it is to be ready for, and all fewer, as a stream of several steps has them
+            while it fills: an engine that makes something for each count makes it when it is first run with so many.
 
     Raises:
         EngineError: one cannot be built.
@@ -177,7 +177,7 @@ def build(model: Model, runtime: Runtime, size: tuple[int, int], watch: Watch, b
     for i, network in enumerate(networks, 1):
         watch.stage(f"building the {network.name} ({i} of {len(networks)})")
         engine = shared_engine(runtime, network)
-        for batch in batches if network.name.startswith("unet") else ():
+        for batch in range(2, most + 1) if network.name.startswith("unet") else ():
             watch.stage(f"building the {network.name} for {batch} rows at once ({i} of {len(networks)})")
             engine(*(torch.zeros(batch, *i.shape, dtype=i.dtype, device=runtime.device) for i in network.inputs))
 

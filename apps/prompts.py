@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from apps.run_config import Mode, RunConfig
 from streamdiff.config import Guidance
 
 if TYPE_CHECKING:
@@ -38,8 +39,14 @@ def about_prompt(model: Model, prompt: str) -> list[str]:
     return notes
 
 
-def about_guidance(config: StreamConfig) -> list[str]:
-    """A note for the user whose guidance has no effect."""
+def about_settings(model: Model, config: StreamConfig) -> list[str]:
+    """Notes for the user on the settings that a run begins with, one line each."""
+    notes = about_prompt(model, config.prompt)
+    rolling = isinstance(config, RunConfig) and config.mode is Mode.rolling
+    return notes if rolling else [*notes, *_about_guidance(config)]
+
+
+def _about_guidance(config: StreamConfig) -> list[str]:
     if config.guidance is Guidance.none or config.guidance_in_use is not Guidance.none:
         return []
     scale = f"a scale of {config.guidance_scale:g}"

@@ -155,8 +155,8 @@ class LiveStream(Generic[C]):
         Raises:
             ConfigError: unknown name or value out of bounds; nothing has changed.
         """
-        settings = self._config.implied(settings)
         with self._updates_lock:
+            settings = self._config.implied(settings)
             self._config = self._config.changed(**settings)
             if self._updates and self._stamped < self._made:
                 # No frame came in since the last change: they are one, however many are made while nothing moves.
@@ -317,24 +317,25 @@ class LiveStream(Generic[C]):
         """What validates may still not be buildable here; the stream goes on as it was, and says so."""
         text = f"settings {', '.join(settings)} were not applied: {error}"
         log.error("%s", text)
-        self._renew_config()
+        with self._updates_lock:
+            self._renew_config()
         if self.on_refused is not None:
             self.on_refused(text)
 
     def _agree(self, error: Exception) -> None:
         """After a failed push: a size may show only there that it does not fit, and the stream went back to its own."""
-        before = dict(self._config)
-        self._renew_config()
-        lost = [name for name, value in dict(self._config).items() if before[name] != value]
+        with self._updates_lock:
+            before = dict(self._config)
+            self._renew_config()
+            lost = [name for name, value in dict(self._config).items() if before[name] != value]
         if lost and self.on_refused is not None:
             self.on_refused(f"settings {', '.join(lost)} were not applied: {error}")
 
     def _renew_config(self) -> None:
-        """What the stream has, and the changes still to be applied to it."""
-        with self._updates_lock:
-            self._config = self._stream.config
-            for later in self._updates:
-                self._config = self._config.changed(**later)
+        """What the stream has, and the changes still to be applied to it; under their lock."""
+        self._config = self._stream.config
+        for later in self._updates:
+            self._config = self._config.changed(**later)
 
     def _fit_input(self) -> None:
         """Let one burst wait while the model is busy with the one before: its frames then follow closely in time."""

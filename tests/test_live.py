@@ -346,6 +346,18 @@ async def test_frames_may_come_from_another_thread() -> None:
     assert got == list(range(40))
 
 
+def refusing(stream: Stream, monkeypatch: pytest.MonkeyPatch, name: str, why: str) -> None:
+    """Let a stream refuse a setting that validates."""
+    update = stream.update
+
+    def refuse(**given: object) -> None:
+        if name in given:
+            raise RuntimeError(why)
+        update(**given)
+
+    monkeypatch.setattr(stream, "update", refuse)
+
+
 async def test_changes_made_while_nothing_moves_are_one() -> None:
     stream = toy().stream()
     applied: list[dict[str, object]] = []
@@ -365,14 +377,7 @@ async def test_changes_made_while_nothing_moves_are_one() -> None:
 
 async def test_one_setting_that_cannot_be_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = toy().stream()
-    update = stream.update
-
-    def refuse(**given: object) -> None:
-        if "reuse_every" in given:
-            raise RuntimeError("no deep blocks")
-        update(**given)
-
-    monkeypatch.setattr(stream, "update", refuse)
+    refusing(stream, monkeypatch, "reuse_every", "no deep blocks")
     told: list[str] = []
     async with LiveStream(stream, "lossless") as live:
         live.on_refused = told.append
@@ -420,14 +425,7 @@ async def test_a_frame_that_was_waited_for_too_briefly_is_there_for_the_next(mon
 
 async def test_a_size_that_cannot_be_built_is_taken_back_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = toy().stream()
-    update = stream.update
-
-    def refuse(**given: object) -> None:
-        if "width" in given:
-            raise RuntimeError("no memory for it")
-        update(**given)
-
-    monkeypatch.setattr(stream, "update", refuse)
+    refusing(stream, monkeypatch, "width", "no memory for it")
     told: list[str] = []
     async with LiveStream(stream, "lossless") as live:
         live.on_refused = told.append

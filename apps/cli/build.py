@@ -29,14 +29,14 @@ def build(
         str | None, typer.Option(metavar="WxH", help="Pixels, multiples of 8.", show_default="the model's own")
     ] = None,
     batch: Annotated[
-        list[int] | None,
+        int,
         typer.Option(
             min=1,
             max=64,
-            help="Rows of the UNet to be ready for: steps times pictures, twice with full guidance; again for more.",
-            show_default="1 alone",
+            help="Most rows of the UNet at once to be ready for: steps times pictures; twice as many with full "
+            "guidance, one more with onetime.",
         ),
-    ] = None,
+    ] = 1,
     precision: Annotated[
         str | None,
         typer.Option(help="fp32, bf16, fp16, int8 or fp8, as the engine can.", show_default="its best full one"),
@@ -78,10 +78,10 @@ def build(
                 verdict = known or building.build_eight(loaded, pixels, _pictures(footage, pixels), watch, using)
                 if using.eight is using.quantiser:
                     # What was quantised are graphs: plans that the comparison had no need of, or that were removed.
-                    building.build(loaded, using.eight, pixels, watch, batch or ())
+                    building.build(loaded, using.eight, pixels, watch, batch)
             found: list[tuple[str, float, float]] = []
         else:
-            building.build(loaded, runtime, pixels, watch, batch or ())
+            building.build(loaded, runtime, pixels, watch, batch)
             found = building.check(loaded, runtime, pixels) if check else []
             known = verdict = None
     if verdict is not None and using is not None and eight is not None:

@@ -117,12 +117,11 @@ def run_live(
     desk = Desk(wanted)
     with waiting(f"loading {choice.model}"):
         from apps.loading import open_run
-        from apps.prompts import about_guidance, about_prompt
+        from apps.prompts import about_settings
 
         stream = open_run(choice)
     with stream:
-        notes = about_prompt(stream.model, stream.config.prompt) if wanted.timeline is None else []
-        for text in (*notes, *about_guidance(stream.config)):
+        for text in about_settings(stream.model, stream.config) if wanted.timeline is None else ():
             note(text)
         show = Show(stream, open_source, sinks)
         show.on_message = note

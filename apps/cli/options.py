@@ -20,7 +20,7 @@ CHOICES = ("model", "vae", "engine", "device", "precision", "lora", "rolling_mod
 
 _STREAM = "What it should look like"
 _MODEL = "What runs it"
-_OWN_SIZE = "the model's own"
+_OWN_SIZE = "the model's own; of run in the input's shape"
 
 
 def _help(name: str) -> str:

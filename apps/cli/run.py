@@ -110,7 +110,7 @@ def stylise_file(
     with opened(source, output, choice.model, replace=replace) as (reader, loading):
         with loading:
             from apps.loading import open_stream
-            from apps.prompts import about_guidance, about_prompt
+            from apps.prompts import about_settings
 
             stream = open_stream(choice, (reader.width, reader.height))
         with stream:
@@ -121,8 +121,7 @@ def stylise_file(
                 if changes:
                     live.update(**changes)
 
-            notes = about_prompt(stream.model, stream.config.prompt) if player is None else []
-            for text in (*notes, *about_guidance(stream.config)):
+            for text in about_settings(stream.model, stream.config) if player is None else ():
                 note(text)
             totals = convert(reader, stream, output, on_input)
             if stream.config.similarity_threshold is not None:

@@ -111,6 +111,8 @@ class Timeline:
     def completed(self, before: Mapping[str, Any]) -> Timeline:
         """With every setting that a point names said by all of them, from settings that hold before the first."""
         named = {name: before[name] for point in self.points for name in point.settings if name in before}
+        if before.get("timesteps") is not None:  # they hold until a point takes their place
+            named = {name: value for name, value in named.items() if name not in ("strength", "steps")}
         points = [replace(point, settings={**named, **point.settings}) for point in self.points]
         return Timeline(points, self.loop)
 
@@ -161,7 +163,10 @@ class Player:
         """Settings that are others now than when it was asked last; mostly none."""
         wanted, last = self._timeline.settings(seconds), self._last
         self._last = wanted
-        return {name: value for name, value in wanted.items() if name not in last or last[name] != value}
+        changed = {name: value for name, value in wanted.items() if name not in last or last[name] != value}
+        if {"strength", "steps"} & changed.keys() and wanted.get("timesteps") is not None:
+            changed["timesteps"] = wanted["timesteps"]  # else they would give way
+        return changed
 
 
 class Travel:

@@ -71,6 +71,7 @@ class Outlet:
         self._writing_since: float | None = None
         self._retry_at = 0.0
         self._opened_at = -math.inf
+        self._broken = False  # something that was begun could not be finished
         self._zero: float | None = 0.0  # the run's time at which this sink's begins; None until its first picture
         self._backoff = Backoff()
         self._thread = threading.Thread(target=self._work, name=f"streamdiff-sink-{sink.name}", daemon=True)
@@ -154,7 +155,8 @@ class Outlet:
                     self._failed()
                     return
                 self._lose(f"{self.name}: {type(error).__name__}: {error}")
-        self.state = "closed" if self._close() else "incomplete"
+        self._close()
+        self.state = "incomplete" if self._broken else "closed"
 
     def _write(self, sink: Sink, frame: Frame) -> None:
         self._writing_since = time.monotonic()
@@ -211,14 +213,13 @@ class Outlet:
         self._close()
         self._retry_at = time.monotonic() + self._backoff.grown()
 
-    def _close(self) -> bool:
-        """Complete what was begun; whether that went well."""
+    def _close(self) -> None:
+        """Complete what was begun."""
         sink, self._sink = self._sink, None
         if sink is None:
-            return True
+            return
         try:
             sink.close()
         except Exception as error:
+            self._broken = True
             self._tell(str(error) if isinstance(error, DeviceError) else f"{self.name}: {error}")
-            return False
-        return True

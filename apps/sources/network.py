@@ -19,6 +19,9 @@ from streamdiff.frame import Frame
 SILENCE = 5.0
 """Seconds without anything after which a stream counts as lost."""
 
+JUMP = 5.0
+"""Seconds by which a stream's clock may jump, at an advertisement or a new encoder, before it counts as another."""
+
 # Not "nobuffer": it throws away what was looked at, the first keyframe with it, and nothing is seen until the next.
 OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp", "analyzeduration": "1000000"}
 
@@ -66,7 +69,7 @@ class NetworkSource:
         self._closed = threading.Event()
         self._ends = url.startswith(("http:", "https:")) and bool(self._container.duration)
         kept = self._ends or "hls" in self._container.format.name
-        self._paced = Paced(self._pieces, self._closed) if kept else None
+        self._paced = Paced(self._pieces, self._closed, jump=JUMP) if kept else None
 
     def read(self) -> Frame | Sound | None:
         """See ``Source``; the end of a stream that nobody knew the length of is a loss: the sender may come again."""

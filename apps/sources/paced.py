@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -20,15 +21,17 @@ REST = 1.0
 class Paced:
     """Reads pieces on the wall clock; one thread reads."""
 
-    def __init__(self, pieces: Iterator[Frame | Sound], closed: threading.Event) -> None:
+    def __init__(self, pieces: Iterator[Frame | Sound], closed: threading.Event, *, jump: float = math.inf) -> None:
         """Prepare.
 
         Args:
             pieces: in the order in which they come; their ``pts`` may go back a little, as where decoders hold back
                 pictures and not sound.
             closed: set from another thread, it ends a read that waits.
+            jump: seconds by which ``pts`` may go on or back before their clock counts as another: as that of a live
+                sender that begins anew, and not as that of a file.
         """
-        self._pieces, self._closed = pieces, closed
+        self._pieces, self._closed, self._jump = pieces, closed, jump
         self._zero: float | None = None  # time.monotonic() of pts 0
         self._newest = 0.0
         self._early: Frame | Sound | None = None
@@ -40,6 +43,8 @@ class Paced:
         if piece is None or piece.pts is None:
             return piece
         now = time.monotonic()
+        if self._zero is not None and abs(piece.pts - self._newest) > self._jump:
+            self._zero, self._newest = None, piece.pts
         self._newest = max(self._newest, piece.pts)
         # By the newest: a picture that comes later than its sound is not a reason for all to wait.
         if self._zero is None or now - (self._zero + self._newest) > BEHIND:

@@ -136,7 +136,8 @@ def _styles(measured: dict[str, Any]) -> list[str]:
 
 
 def _others(measured: dict[str, Any]) -> list[str]:
-    flicker, own = measured["flicker"], measured["flicker_of_targets"]
+    flicker: dict[str, dict[str, float]] = measured["flicker"]
+    own: dict[str, dict[str, float]] = measured.get("flicker_of_targets", {})  # of figures made before: none
     names = list(next(iter(flicker.values())))
     return [
         "Moods, with four of the styles: the mood's own colours are nearer than those of any other mood or of none in "
@@ -154,7 +155,9 @@ def _others(measured: dict[str, Any]) -> list[str]:
         "| style | " + " | ".join(names) + " |",
         "|---|" + "---|" * len(names),
         *(
-            f"| {style} | " + " | ".join(f"{row[n]:.2f} ({own[style][n]:.2f})" for n in names) + " |"
+            f"| {style} | "
+            + " | ".join(f"{row[n]:.2f}" + (f" ({own[style][n]:.2f})" if own else "") for n in names)
+            + " |"
             for style, row in flicker.items()
         ),
         "",

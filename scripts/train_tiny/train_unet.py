@@ -114,7 +114,7 @@ def main(
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
-        if adversary is not None:
+        if adversary is not None and "adversary" in state:
             adversary.load_state_dict(state["adversary"])
         step, spent, pairs = int(state["step"]), float(state["seconds"]), int(state["pairs"])
         origin = str(state.get("started_from", ""))

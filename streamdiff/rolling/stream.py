@@ -105,7 +105,8 @@ class RollingStream:
     def in_flight(self) -> int:
         """Camera frames that went in and have not come out."""
         self._check_open()
-        return len(self._intake.frames) + sum(len(load or ()) for load in self._denoiser.loads)
+        waiting = len(self._intake.frames) + self._due
+        return waiting + sum(len(load or ()) for load in self._denoiser.loads)
 
     def push(self, frame: Frame) -> list[Frame]:
         """Let a camera's frame in, at ``config.level``.
@@ -269,6 +270,7 @@ class RollingStream:
         self._level = 0
         self._begun = False
         self._ready: list[Frame] = []
+        self._due = 0  # of these, the camera's
 
     def _switch(self) -> None:
         """Make the wanted setting the active one; what this finishes is made ready."""
@@ -279,11 +281,11 @@ class RollingStream:
             self._finish_gathered()
             while self._denoiser.held:
                 self._advance()
-            ready, made = self._ready, self._outlet.made
+            ready, due, made = self._ready, self._due, self._outlet.made
             try:
                 self._begin(new)
             finally:
-                self._ready, self._outlet.made = ready, made
+                self._ready, self._due, self._outlet.made = ready, due, made
             return
         self._active = new
         if old.config.seed != new.config.seed:
@@ -345,9 +347,10 @@ class RollingStream:
         except BaseException:
             self.lost += len(load or ())
             raise
+        self._due += len(load or ())
 
     def _taken(self) -> list[Frame]:
-        ready, self._ready = self._ready, []
+        ready, self._ready, self._due = self._ready, [], 0
         return ready
 
 

@@ -90,11 +90,11 @@ def test_the_unet_is_made_ready_for_more_rows(folder: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(building, "shared_engine", engine)
     watch = Silent()
-    building.build(load_model(folder), TorchRuntime("cpu"), SIZE, watch, (2, 4))
+    building.build(load_model(folder), TorchRuntime("cpu"), SIZE, watch, 3)
     unets = ["unet", "unet-deep", "unet-shallow"]
-    assert {(name, counts[0]) for name, counts in ran} == {(name, n) for name in unets for n in (2, 4)}
+    assert {(name, counts[0]) for name, counts in ran} == {(name, n) for name in unets for n in (2, 3)}
     assert all(len(set(counts)) == 1 for _, counts in ran)
-    assert any("unet for 4 rows at once" in stage for stage in watch.stages)
+    assert any("unet for 3 rows at once" in stage for stage in watch.stages)
 
 
 @pytest.mark.parametrize(

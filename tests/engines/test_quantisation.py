@@ -92,11 +92,11 @@ def test_it_is_chosen_by_itself_only_where_it_was_found_good(cache: Path) -> Non
         return OpenVINORuntime().compile(network())(*inputs(99))
 
     assert not torch.equal(by_itself(), eight)
-    note_measured(runtime.int8_file(network()), False, {"loss_db": 2.0})
+    note_measured(runtime.eight_file(network()), False, {"loss_db": 2.0})
     assert not torch.equal(by_itself(), eight)
-    note_measured(runtime.int8_file(network()), True, {"loss_db": 0.1})
+    note_measured(runtime.eight_file(network()), True, {"loss_db": 0.1})
     assert torch.equal(by_itself(), eight)
-    note = note_of(runtime.int8_file(network()))
+    note = note_of(runtime.eight_file(network()))
     assert note is not None and note.chosen and note.figures == {"loss_db": 0.1}
     # Another model's, or full precision asked for: not this one.
     assert not torch.equal(OpenVINORuntime().compile(network(key="other"))(*inputs(99)), eight)
@@ -105,7 +105,7 @@ def test_it_is_chosen_by_itself_only_where_it_was_found_good(cache: Path) -> Non
 
 def test_a_damaged_int8_graph_is_not_replaced_in_silence(cache: Path) -> None:
     runtime = quantised()
-    note_measured(runtime.int8_file(network()), True, {})
+    note_measured(runtime.eight_file(network()), True, {})
     (file,) = (item.path for item in kept() if item.note is not None and item.note.precision == "int8")
     file.write_bytes(b"garbage")
     assert torch.isfinite(OpenVINORuntime().compile(network())(*inputs(1))).all()

@@ -157,7 +157,7 @@ def test_every_stage(tmp_path: Path, config_file: Path, monkeypatch: pytest.Monk
 
     pretrain.main(**paths, pictures=pictures, minutes=0.02)
     first = load_checkpoint(work / pretrain.CHECKPOINT)
-    pretrain.main(**paths, pictures=pictures, minutes=0.04)
+    pretrain.main(**paths, pictures=pictures, minutes=0.1)
     later = load_checkpoint(work / pretrain.CHECKPOINT)
     assert first and later and later["step"] > first["step"] > 0
     train.main(**paths, pictures=pictures, minutes=0.04, start_from=work / pretrain.CHECKPOINT)

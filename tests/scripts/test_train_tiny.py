@@ -62,6 +62,7 @@ def crop(picture: np.ndarray) -> np.ndarray:
 def test_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: STYLES[name] for name in (*evaluate.MOOD_STYLES, "mosaic")}
     monkeypatch.setattr("scripts.train_tiny.styles.STYLES", few)
+    monkeypatch.setattr("scripts.train_tiny.measures.STRENGTHS", (0.2, 0.8))
     pictures, work, model = tmp_path / "pictures", tmp_path / "work", tmp_path / "model"
     pictures.mkdir()
     for name, picture in photographs().items():
@@ -87,7 +88,7 @@ def test_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_vae.main(work=work, config_file=config, minutes=0.02, refine=train_vae.Refine.decoder)
     train_unet.main(work=work, config_file=config, minutes=0.05)
     begun = load_checkpoint(work / train_unet.CHECKPOINT)
-    train_unet.main(work=work, config_file=config, minutes=0.08)
+    train_unet.main(work=work, config_file=config, minutes=0.12)
     after = load_checkpoint(work / train_unet.CHECKPOINT)
     assert begun and after and after["step"] > begun["step"]  # it went on
     export.main(work=work, data=pictures, out=model, config_file=config)

@@ -96,9 +96,11 @@ def test_no_more_than_so_many_and_a_place_is_free_again() -> None:
         connections = [http.client.HTTPConnection("127.0.0.1", sink.port, timeout=5) for _ in range(CLIENTS)]
         for connection in connections:
             connection.request("GET", "/", headers={"Host": "localhost"})
-            assert connection.getresponse().status == 200
+        watching = [connection.getresponse() for connection in connections]  # let go of, they would be closed
+        assert [response.status for response in watching] == [200] * CLIENTS
         assert get(sink, "/snapshot.jpg")[0] == 503
-        for connection in connections:
+        for response, connection in zip(watching, connections, strict=True):
+            response.close()
             connection.close()
         until = time.monotonic() + 10
         while get(sink, "/snapshot.jpg")[0] != 200 and time.monotonic() < until:

@@ -36,6 +36,7 @@ def read_all(source: Paced) -> list[Frame | Sound]:
     return found
 
 
+@pytest.mark.alone
 def test_pictures_that_come_after_their_sound_hold_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paced, "BEHIND", 0.1)
     given: list[Frame | Sound] = []
@@ -47,6 +48,7 @@ def test_pictures_that_come_after_their_sound_hold_nothing_up(monkeypatch: pytes
     assert 0.4 < time.monotonic() - begun < 0.8
 
 
+@pytest.mark.alone
 def test_a_picture_is_given_again_where_the_next_is_long_in_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paced, "REST", 0.1)
     given = [Frame(PIXELS, pts=0.0, index=0), Frame(PIXELS, pts=0.55, index=1), Frame(PIXELS, pts=0.6, index=2)]
@@ -55,6 +57,15 @@ def test_a_picture_is_given_again_where_the_next_is_long_in_coming(monkeypatch: 
     assert [frame.index for frame in frames][-3:] == [0, 1, 2] and len(frames) >= 6
     times = [frame.pts or 0.0 for frame in frames]
     assert times == sorted(times) and np.diff(times).max() < 0.3
+
+
+@pytest.mark.parametrize("jump", [1000.0, -1000.0])
+def test_a_sender_with_another_clock_goes_on_at_its_own_pace(jump: float) -> None:
+    given = [Frame(PIXELS, pts=2000 + i / 50 + (jump if i >= 10 else 0), index=i) for i in range(20)]
+    begun = time.monotonic()
+    found = read_all(Paced(iter(given), threading.Event(), jump=5.0))
+    assert [piece.index for piece in found if isinstance(piece, Frame)] == list(range(20))
+    assert time.monotonic() - begun > 0.3
 
 
 def test_closing_ends_a_wait() -> None:
