@@ -85,7 +85,9 @@ def main(
     strength: Annotated[float, typer.Option(min=0.02, max=1, help="of the sheet")] = 0.5,
     steps: Annotated[int, typer.Option(min=1, max=8, help="of the sheet")] = 1,
     photographs: Annotated[int, typer.Option(help="held-out photographs for the figures; 0 leaves them out")] = 12,
-    judge_minutes: Annotated[float, typer.Option(help="training time of the classifier")] = 3.0,
+    judge_minutes: Annotated[
+        float, typer.Option(help="training time of the classifier, on a machine with nothing else to do")
+    ] = 5.0,
 ) -> None:
     """Draw the contact sheet, measure the figures, and write the model's card."""
     config = load_config(config_file)
