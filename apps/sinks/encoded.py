@@ -75,7 +75,7 @@ class Encoded:
         """
         self.name, self.width, self.height = name, picture.width, picture.height
         self.takes_sound = picture.has_sound
-        live = kind not in {k for k, _, _ in FILES.values()}
+        self._live = live = kind not in {k for k, _, _ in FILES.values()}
         encoder, form, quality = _encoder(codec, name)
         try:
             self._container = av.open(target, "w", format=kind, options=options, timeout=(SILENCE, SILENCE))
@@ -146,12 +146,16 @@ class Encoded:
                 for stream in filter(None, (self._video, self._sound)):
                     container.mux(stream.encode(None))
         except (FFmpegError, OSError) as error:
-            raise DeviceError(f"{self.name}: cannot be completed ({reason(error)})") from error
+            self._not_completed(error)
         finally:
             try:
                 container.close()
             except (FFmpegError, OSError) as error:
-                raise DeviceError(f"{self.name}: cannot be completed ({reason(error)})") from error
+                self._not_completed(error)
+
+    def _not_completed(self, error: Exception) -> None:
+        if not self._live:  # a peer that has gone misses nothing; a file lacks its end
+            raise DeviceError(f"{self.name}: cannot be completed ({reason(error)})") from error
 
     def _mux(self, stream: Any, piece: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +112,7 @@ def main(
     faces = choose_rows(cache)
     moving = sequences(cache, data / "clips", faces[0], 12)
     figures["flicker"] = measures.flicker(render, cache.styles, moving)
-    figures["flicker_of_targets"] = measures.flicker(lambda p, n: drawn(cache, p, n), cache.styles, moving)
+    figures["flicker_of_targets"] = measures.flicker(partial(drawn, cache), cache.styles, moving)
     write_json(work / FIGURES, figures)
     write_card(work, config, data, model)
     table = Table("style", *next(iter(figures["styles"].values())))

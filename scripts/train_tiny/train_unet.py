@@ -95,8 +95,10 @@ def main(
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=c.lr, betas=(0.9, 0.98), fused=device.type in ("cpu", "cuda"))
-    critic = Critic(config.vae.latent_channels, config.text.hidden, c.critic_width).to(device)
-    adversary = Adversary(critic, c.critic_lr) if c.adversarial_share else None
+    adversary: Adversary | None = None
+    if c.adversarial_share:
+        critic = Critic(config.vae.latent_channels, config.text.hidden, c.critic_width).to(device)
+        adversary = Adversary(critic, c.critic_lr)
     step, spent, pairs, origin = 0, 0.0, 0, ""
     if start_from is not None:
         earlier = load_checkpoint(start_from)

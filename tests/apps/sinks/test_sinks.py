@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -100,6 +101,20 @@ def test_a_full_disk_is_one_line() -> None:
     with pytest.raises(DeviceError, match="cannot be"):
         sink = Encoded("file:/dev/full", "full.mkv", "matroska", {}, Picture(96, 64, 25), codec="h264", sound="aac")
         write_all(sink, [i / 25 for i in range(500)])
+
+
+@pytest.mark.parametrize(("kind", "fails"), [("matroska", True), ("mpegts", False)])
+def test_a_file_without_its_end_is_an_error_and_a_peer_that_has_gone_is_none(kind: str, fails: bool) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    from apps.sinks.encoded import Encoded
+
+    sink = Encoded("file:/dev/full", "full", kind, {}, Picture(96, 64, 25), codec="h264", sound="aac")
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    with contextlib.suppress(DeviceError):
+        sink.write(Frame(pixels, pts=0.0))
+    with pytest.raises(DeviceError, match="cannot be completed") if fails else contextlib.nullcontext():
+        sink.close()
 
 
 KILLED = """
