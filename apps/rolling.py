@@ -80,7 +80,7 @@ def load_choice(choice: RollingChoice, engine: str = "auto") -> RollingModel:
 
     Args:
         choice: what the user chose.
-        engine: what runs the VAE of a model on pictures, where it can.
+        engine: what runs the VAE, and the UNet that paints, of a model on pictures, where it can.
 
     Raises:
         ModelError, EngineError: in one line, what to do.

@@ -13,7 +13,7 @@ from .config import Config
 
 TRAINING = "training.json"
 FIGURES = "figures.json"
-STAGES = {"pictures": "single pictures", "rolling": "video"}
+STAGES = {"pictures": "single pictures (a stage that is no more)", "rolling": "video"}
 
 
 def clips(data: Path) -> list[tuple[str, str, str]]:
@@ -41,13 +41,14 @@ def _head(config: Config, facts: dict[str, Any]) -> list[str]:
         f"# {config.version}",
         "",
         "The embedded rolling model of streamdiff: Rolling Forcing (arXiv 2509.25161) on the latents of the embedded",
-        "picture model, whose VAE and text encoder it shares. A camera's video in, the same stylised out, blocks of",
-        f"{model.block} pictures denoised jointly in a rolling window, with an attention sink and a cache of what came",
-        "before.",
+        "picture model. A camera's video in, the same stylised out: the picture model paints each picture in one step,",
+        f"then blocks of {model.block} pictures are denoised jointly in a rolling window, with an attention sink and a",
+        "cache of what came before.",
         "",
         f"- A WanTransformer3DModel of {facts['parameters'] / 1e6:.1f} M parameters: {model.layers} layers, "
-        f"{model.heads} heads of {model.head_width}; it takes the camera's latents beside the noisy ones and predicts "
+        f"{model.heads} heads of {model.head_width}; it takes the painted latents beside the noisy ones and predicts "
         "the change to them.",
+        f"- Painted at timestep {', '.join(map(str, model.paint))} for level 1 to {len(model.paint)}.",
         f"- Ladder {', '.join(map(str, model.steps))} of 1000; attention over {model.span} pictures; "
         f"{model.size[0]}x{model.size[1]}.",
         "",

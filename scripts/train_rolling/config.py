@@ -37,6 +37,7 @@ class ModelConfig(Section):
     span: int
     steps: tuple[int, ...]
     shift: float
+    paint: tuple[int, ...]
     fps: float
     size: tuple[int, int]
 
@@ -77,8 +78,6 @@ class ClipsConfig(Section):
 class TrainConfig(Section):
     """Training."""
 
-    picture_minutes: float
-    picture_batch: int
     minutes: float
     streams: int
     blocks: int
@@ -93,7 +92,6 @@ class TrainConfig(Section):
     prompt_dropout: float
     own_from: float
     own_full: float
-    picture_lr: float
     lr: float
     warmup_steps: int
     weight_decay: float

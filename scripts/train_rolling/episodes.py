@@ -28,7 +28,7 @@ class Episode:
     """One video to learn from; latents are [frames, C, h, w] float32.
 
     Attributes:
-        camera: what the camera saw, noise and all.
+        camera: what the camera saw, noise and all, painted where the model has that done.
         answer: what is to come out.
         text: the prompt's embedding, [1, L, D].
         level: where its blocks enter the ladder; 0: made from the prompt alone.
@@ -77,6 +77,8 @@ class EpisodeMaker:
         prompt = prompt_for(self.cache.styles[name], mood, self.random) if styled else styleless(self.random)
         if level == 0:
             camera = torch.zeros_like(camera)
+        else:
+            camera = self.latents.paint(camera, prompt, level, self.random.randrange(2**31))
         weight = self.weights[name] if styled else 1.0
         return Episode(camera, answer, self.latents.embed([prompt]), level, weight)
 

@@ -43,6 +43,7 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
             "shift": model.shift,
             "block": model.block,
             "span": model.span,
+            "paint": list(model.paint),
             "fps": model.fps,
             "size": list(model.size),
         },

@@ -25,10 +25,11 @@ from scripts.train_tiny.loop import (
     save_checkpoint,
 )
 from streamdiff.models.load import load_model
+from streamdiff.rolling.on_pictures import FACTS
 from streamdiff.rolling.transformer import RollingTransformer
 
 from .card import TRAINING
-from .config import Config, TrainConfig
+from .config import Config
 
 Work = Annotated[Path, typer.Option(help="folder for caches and checkpoints")]
 PictureWork = Annotated[Path, typer.Option("--pictures", help="work folder of train_tiny, with its cached pictures")]
@@ -45,7 +46,8 @@ LOG_SECONDS, SAVE_SECONDS = 30, 180
 def build(config: Config) -> tuple[nn.Module, RollingTransformer]:
     """The transformer in training: diffusers' module, and the package's around it. It begins with the identity."""
     wan = config.model.build(load_model(config.pictures))
-    nn.init.zeros_(wan.proj_out.weight)
+    for parameter in wan.proj_out.parameters():
+        nn.init.zeros_(parameter)
     rolling = RollingTransformer(wan)
     wan.requires_grad_(True)
     return wan, rolling
@@ -66,7 +68,7 @@ class Run:
     """
 
     def __init__(
-        self, model: nn.Module, config: TrainConfig, checkpoint: Path, version: str, minutes: float, lr: float,
+        self, model: nn.Module, config: Config, checkpoint: Path, minutes: float, lr: float,
         pause_file: Path | None = None, start_from: Path | None = None,
     ) -> None:  # fmt: skip
         """Go on from the checkpoint, if it is there; else begin with another's averages, if one is given.
@@ -75,11 +77,11 @@ class Run:
             typer.BadParameter: `start_from` is not there.
         """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model, self.config, self.checkpoint, self.version = model.to(self.device), config, checkpoint, version
-        self._lr = lr
+        self.model, self.config, self.checkpoint = model.to(self.device), config.train, checkpoint
+        self._lr, self._paint, self._version = lr, list(config.model.paint), config.version
         decayed = [p for p in model.parameters() if p.ndim > 1]
         plain = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda"))
         self.steps, self.frames, spent = 0, 0, 0.0
         state = load_checkpoint(checkpoint)
@@ -90,23 +92,30 @@ class Run:
             self.history = list(state["history"])
         else:
             self.history = [] if start_from is None else self._take_over(start_from)
-        self._ema = Ema(model, config.ema)
+        self._ema = Ema(model, self.config.ema)
         if state is not None:
             self._ema.load_state_dict(state["ema"])
         self._budget = minutes, spent, pause_file
         self._loss, self._since = 0.0, (self.steps, self.frames)
 
     def _take_over(self, path: Path) -> list[dict[str, Any]]:
-        """Begin with another training's averages, or an exported model; returns its history, itself included."""
+        """Begin with another training's averages, or an exported model; returns its history, itself included.
+
+        One that was given other latents to change has learned another change: its last layer is left out, so that this
+        model begins with the identity.
+        """
         if path.is_dir():
             weights = load_file(path / "transformer" / "diffusion_pytorch_model.safetensors")
-            print(f"{copy_matching({n: w.float() for n, w in weights.items()}, self.model)} parameters from {path}")
-            return list(json.loads((path / TRAINING).read_text(encoding="utf-8"))["trainings"])
-        earlier = load_checkpoint(path)
-        if earlier is None:
-            raise typer.BadParameter(f"no checkpoint {path}")
-        print(f"{copy_matching(earlier['ema']['average'], self.model)} parameters from {path}")
-        return [*earlier["history"], entry(earlier)]
+            history = json.loads((path / TRAINING).read_text(encoding="utf-8"))["trainings"]
+            paint = json.loads((path / FACTS).read_text(encoding="utf-8")).get("paint", [])
+        else:
+            earlier = load_checkpoint(path)
+            if earlier is None:
+                raise typer.BadParameter(f"no checkpoint {path}")
+            weights, history, paint = earlier["ema"]["average"], [*earlier["history"], entry(earlier)], earlier["paint"]
+        taken = {n: w.float() for n, w in weights.items() if paint == self._paint or not n.startswith("proj_out")}
+        print(f"{copy_matching(taken, self.model)} parameters from {path}")
+        return list(history)
 
     def __iter__(self) -> Iterator[float]:
         """The share of the budget that is spent, before each step; saves and tells now and then, and at the end."""
@@ -161,6 +170,6 @@ class Run:
 
     def _save(self) -> None:
         states = {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-        figures = {"step": self.steps, "seconds": self.clock.seconds(), "frames": self.frames, "version": self.version}
-        figures["stage"] = self.checkpoint.stem
+        figures = {"step": self.steps, "seconds": self.clock.seconds(), "frames": self.frames, "version": self._version}
+        figures |= {"stage": self.checkpoint.stem, "paint": self._paint}
         save_checkpoint(self.checkpoint, {**states, "ema": self._ema.state_dict(), **figures, "history": self.history})

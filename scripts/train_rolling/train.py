@@ -39,9 +39,9 @@ def main(
     c = config.train
     torch.manual_seed(config.seed)
     wan, rolling = build(config)
-    run = Run(wan, c, work / CHECKPOINT, config.version, minutes or c.minutes, c.lr, pause_file, start_from)
+    run = Run(wan, config, work / CHECKPOINT, minutes or c.minutes, c.lr, pause_file, start_from)
     torch.manual_seed(config.seed + run.steps)
-    latents = Latents(load_model(config.pictures), run.device)
+    latents = Latents(load_model(config.pictures), run.device, config.model.paint)
     clips = Clips(work, config.clips)
     maker = EpisodeMaker(Cache(pictures, load_picture_config()), clips, config, latents, config.seed + run.steps)
     print(f"{len(maker.items)} pictures, {len(clips)} segments of clips in {len(clips.arrays)} styles")

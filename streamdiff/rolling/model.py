@@ -14,6 +14,7 @@ from engines.torch_engine import TorchRuntime
 from streamdiff.errors import ConfigError
 from streamdiff.models.base import Style, Tokenize
 from streamdiff.rolling.config import MULTIPLE, RollingConfig
+from streamdiff.rolling.painter import Painter
 from streamdiff.rolling.schedule import Ladder, make_ladder
 from streamdiff.rolling.transformer import RollingTransformer
 from streamdiff.rolling.vae import VideoVae
@@ -38,6 +39,7 @@ class RollingModel:
         default_size: width and height it was made for.
         latent_stride: pixels for each latent, along each side.
         styles, moods: prompts it is known to follow; empty when it follows free text.
+        painter: what restyles a camera's latents before the transformer takes them, where it was trained with one.
     """
 
     name: str
@@ -54,6 +56,7 @@ class RollingModel:
     latent_stride: int = 8
     styles: tuple[Style, ...] = ()
     moods: tuple[Style, ...] = ()
+    painter: Painter | None = None
 
     def __post_init__(self) -> None:
         if MULTIPLE % (self.latent_stride * self.transformer.patch):

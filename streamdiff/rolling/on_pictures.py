@@ -1,7 +1,8 @@
 """load_on_pictures: a rolling transformer on a picture model's latents, such as "tiny-rolling", as a RollingModel.
 
 Its folder holds ``transformer/`` in diffusers format, which takes the camera's latents beside the noisy ones, and
-``rolling.json``: the picture model whose VAE and text encoder it was trained with, its ladder and its window.
+``rolling.json``: the picture model whose VAE and text encoder it was trained with, its ladder and its window, and
+where that model's UNet paints for it, at which timesteps.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from streamdiff.models.fingerprint import check_digests
 from streamdiff.models.load import load_model
 from streamdiff.rolling.config import MULTIPLE
 from streamdiff.rolling.model import RollingModel
+from streamdiff.rolling.painter import Painter
 from streamdiff.rolling.picture_vae import PictureVae
 from streamdiff.rolling.pretrained import pretrained
 from streamdiff.rolling.schedule import Ladder, make_ladder
@@ -40,6 +42,9 @@ class Facts(Settings):
     shift: Annotated[float, Field(gt=0, description="The warp.")] = 1.0
     block: Annotated[int, Field(ge=1, le=16, description="Latent frames in a block.")] = 3
     span: Annotated[int, Field(ge=2, le=256, description="Latent frames that attention reaches over.")]
+    paint: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="Timesteps at which the picture model paints, for each level from 1 on; none: it does not."
+    )
     fps: Annotated[float, Field(gt=0, description="Pictures a second it was trained for.")]
     size: tuple[int, int] = Field(description="Width and height it was made for, pixels, multiples of 16.")
 
@@ -73,7 +78,7 @@ def load_on_pictures(
         device: torch's name of a device; None takes the best there is.
         precision: of the transformer's weights, keys and values; bfloat16 on a GPU and float32 on a CPU where it is
             not given.
-        engine: what runs the VAE; "auto" is the best there is.
+        engine: what runs the VAE, and the UNet that paints; "auto" is the best there is.
 
     Raises:
         ModelError: in one line, what is missing, damaged or does not fit.
@@ -84,14 +89,17 @@ def load_on_pictures(
     pictures = load_model("tiny" if facts.pictures == "tiny" else folder / facts.pictures)
     torch_device = choose("torch", device).device
     dtype = precision or (torch.float32 if torch_device.type == "cpu" else torch.bfloat16)
+    if facts.paint and max(facts.paint) >= len(pictures.alphas_cumprod):
+        raise ModelError(f"{shown(folder / FACTS)}: paint has a timestep that {pictures.name} does not know")
     _check_geometry(folder, read_json(folder / "transformer" / "config.json"), pictures)
     wan = pretrained(folder / "transformer", TRANSFORMER, torch.float32)
     transformer = RollingTransformer(wan, dtype).to(torch_device)
+    runtime = choose(engine, device)
     return RollingModel(
         name=name,
         key=pictures.key,
         transformer=transformer,
-        vae=PictureVae(pictures, choose(engine, device)),
+        vae=PictureVae(pictures, runtime),
         tokenize=pictures.tokenize,
         make_text_encoder=pictures.make_text_encoder,
         text_length=pictures.text_length,
@@ -102,6 +110,7 @@ def load_on_pictures(
         latent_stride=pictures.latent_stride,
         styles=pictures.styles,
         moods=pictures.moods,
+        painter=Painter(pictures, runtime, facts.paint) if facts.paint else None,
     )
 
 
@@ -109,6 +118,10 @@ def _facts(folder: Path) -> Facts:
     try:
         facts = Facts.make(**read_json(folder / FACTS))
         _ = facts.ladder(), facts.reach()
+        if facts.paint and len(facts.paint) != len(facts.ladder()) - 1:
+            raise ConfigError(
+                f"paint = {list(facts.paint)}: one timestep for each level from 1 to {len(facts.steps) - 1}"
+            )
         if any(side % MULTIPLE or side < 64 for side in facts.size):
             raise ConfigError(f"size = {list(facts.size)}: two multiples of {MULTIPLE}, 64 or more")
     except (ConfigError, TypeError) as error:

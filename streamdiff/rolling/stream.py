@@ -21,6 +21,7 @@ from streamdiff.rolling.denoiser import RollingDenoiser
 from streamdiff.rolling.intake import Intake
 from streamdiff.rolling.model import RollingModel
 from streamdiff.rolling.outlet import Load, Outlet
+from streamdiff.rolling.painter import Brush, Brushes
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class _Setting:
 
     config: RollingConfig
     text: Tensor
+    brush: Brush | None
 
 
 class RollingStream:
@@ -40,8 +42,9 @@ class RollingStream:
     From a camera (``push``), pictures are gathered into such blocks, and a picture comes out ``4 - level`` blocks after
     its own has been gathered (for a ladder of 5 levels), with the times and identity it went in with.
 
-    ``update`` changes any setting; a change of prompt is seen by all blocks in the window, a change of level or size
-    finishes the window first. The history, and with it what things look like, goes on through all but a change of size.
+    ``update`` changes any setting; a change of prompt is seen by all blocks in the window (what a model's painter has
+    painted stays as it is), a change of level or size finishes the window first. The history, and with it what things
+    look like, goes on through all but a change of size.
 
     Attributes:
         model: the model it runs.
@@ -58,6 +61,7 @@ class RollingStream:
         self.model = model
         self.lost = 0
         self._prompts: Prompts | None = Prompts(model, model.runtime)
+        self._brushes = None if model.painter is None else Brushes(model.painter)
         self._active = self._wanted = self._prepare(config)
         self._size: tuple[int, int] | None = None
         self._start()
@@ -218,7 +222,7 @@ class RollingStream:
 
     def close(self) -> None:
         """Let go of the cache and all frames; ``model`` can be used for another stream."""
-        self._prompts = None
+        self._prompts = self._brushes = None
         for name in ("_denoiser", "_intake", "_outlet", "_active", "_wanted", "_ready"):
             self.__dict__.pop(name, None)
 
@@ -236,7 +240,8 @@ class RollingStream:
         assert self._prompts is not None
         self.model.check(config)
         self.model.vae.ready(config.width, config.height)
-        return _Setting(config, self._prompts.blend(config.prompt, config.second_prompt, config.blend))
+        text = self._prompts.blend(config.prompt, config.second_prompt, config.blend)
+        return _Setting(config, text, None if self._brushes is None else self._brushes(config))
 
     def _begin(self, setting: _Setting) -> None:
         """Begin a video under a setting; where its size does not fit, under all of it but the size, and raise."""
@@ -295,6 +300,8 @@ class RollingStream:
         """Take a camera's frame; the one that completes a block lets it in."""
         try:
             latents = self._intake.add(frame, begun=self._begun, counts=counts)
+            if latents is not None and self._active.brush is not None:
+                latents = self._active.brush(latents)
         except BaseException:
             self.lost += len(self._intake.take())
             self._begin_anew()

@@ -56,6 +56,36 @@ def test_a_video_comes_back_in_blocks_and_every_setting_shows(folder: Path) -> N
     assert all(np.abs(outs[name] - outs["plain"]).mean() > 0.02 for name in outs if name != "plain")
 
 
+def test_a_painted_video_without_a_change_is_the_picture_streams(folder: Path, tmp_path: Path) -> None:
+    """The transformer that predicts no change leaves what the picture model paints at the level's timestep."""
+    from diffusers import WanTransformer3DModel
+
+    wan = WanTransformer3DModel.from_pretrained(folder / "transformer")
+    for parameter in wan.proj_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    wan.save_pretrained(tmp_path / "transformer")
+    (tmp_path / "rolling.json").write_text(json.dumps({**FACTS, "paint": [799, 399]}))
+    given = frames(6)
+    blended = {"prompt": "anime", "second_prompt": "watercolor", "blend": 0.5}
+    picture = Stream.from_pretrained("tiny", engine="torch", device="cpu", width=64, height=64)
+    with RollingStream.from_pretrained(tmp_path, engine="torch", device="cpu", prompt="mosaic", level=1) as rolling:
+        for change, timestep in (
+            ({}, 799), ({"level": 2}, 399), ({"prompt": "anime"}, 399), ({"seed": 7}, 399), (blended, 399),
+            ({"width": 96}, 399),
+        ):  # fmt: skip
+            rolling.update(**change)
+            out = [done for frame in given for done in rolling.push(frame)] + rolling.flush()
+            settings = dict(rolling.config)
+            picture.update(
+                timesteps=(timestep,),
+                **{n: settings[n] for n in ("prompt", "second_prompt", "blend", "seed", "width", "height")},
+            )
+            wanted = [picture.push(frame)[0] for frame in given]
+            assert [frame.index for frame in out] == [frame.index for frame in wanted]
+            far = np.abs(np.stack([a.pixels.astype(int) - b.pixels for a, b in zip(out, wanted, strict=True)]))
+            assert far.max() <= 2, (change, far.max())  # rows of a batch round differently
+
+
 def test_its_vae_is_the_picture_models(folder: Path) -> None:
     model = load_rolling(folder, device="cpu")
     pixels = frames(1)[0].pixels[:64, :64]
@@ -99,6 +129,8 @@ def test_engines_are_built_before_they_are_needed_and_kept(folder: Path) -> None
         ({"span": 7}, "do not make two or more blocks"),
         ({"pictures": "none"}, "none. is not there"),
         ({"what": 1}, "unknown setting 'what'"),
+        ({"paint": [499]}, "one timestep for each level from 1 to 2"),
+        ({"paint": [499, 1000]}, "a timestep that tiny does not know"),
     ],
 )
 def test_facts_that_do_not_fit(folder: Path, tmp_path: Path, change: dict[str, Any], says: str) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.train_rolling import clips, evaluate, export, pretrain, train
+from scripts.train_rolling import clips, evaluate, export, train
 from scripts.train_rolling.card import FIGURES, write_card
 from scripts.train_rolling.config import DEFAULT_CONFIG, load_config
 from scripts.train_rolling.episodes import Episode
 from scripts.train_rolling.measures import motion, warped_error
-from scripts.train_rolling.pretrain import PictureTransformer
 from scripts.train_rolling.rollout import Rollout, TrainingDenoiser
+from scripts.train_rolling.run import build
 from scripts.train_tiny.config import load_config as load_picture_config
 from scripts.train_tiny.data import PHOTO, Cache, Photo
 from scripts.train_tiny.loop import load_checkpoint
@@ -34,8 +34,9 @@ SMALL = {
     "block = 3 ": "block = 2 ", "span = 18": "span = 8",
     "steps = [1000, 800, 600, 400, 200]": "steps = [1000, 600, 300]",
     "size = [128, 128]": "size = [64, 64]", "segments = 4": "segments = 1", "frames = 21": "frames = 8",
-    "size = [192, 160]": "size = [96, 64]", "steadiness = 2.0": "steadiness = 100.0", "streams = 6": "streams = 2",
-    "blocks = 6": "blocks = 4", "picture_batch = 24": "picture_batch = 2", "pixel_from = 0.35": "pixel_from = 0.0",
+    "size = [192, 160]": "size = [96, 64]", "steadiness = 1.45": "steadiness = 100.0", "streams = 6": "streams = 2",
+    "blocks = 6": "blocks = 4", "pixel_from = 0.35": "pixel_from = 0.0",
+    "paint = [899, 699, 499, 249]": "paint = [699, 399]",
     "sizes = [[128, 128], [128, 128], [128, 128], [160, 96], [96, 160], [176, 96]]": "sizes = [[64, 64], [96, 64]]",
     "level_shares = [0.0, 0.1, 0.25, 0.45, 0.2]": "level_shares = [0.1, 0.4, 0.5]",
     "level_style = [1.0, 1.0, 1.0, 1.0, 0.6]": "level_style = [1.0, 1.0, 0.6]",
@@ -56,7 +57,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(config_file: Path) -> tuple[Any, RollingTransformer, Any]:
     config = load_config(config_file)
     torch.manual_seed(0)
-    wan, rolling = pretrain.build(config)
+    wan, rolling = build(config)
     torch.nn.init.normal_(wan.proj_out.weight, std=0.3)
     return wan, rolling, config.model
 
@@ -100,24 +101,6 @@ def test_what_goes_on_is_own_or_the_truth(config_file: Path) -> None:
         assert torch.allclose(block.x, (1 - sigma) * gone_on + sigma * block.noise[1])
 
 
-def test_single_pictures_are_blocks_of_one_frame(config_file: Path) -> None:
-    _, rolling, _ = small(config_file)
-    noisy, camera = torch.randn(2, 3, 16, 8, 8)
-    text, times = torch.randn(3, 48, 128), torch.tensor([900, 500, 100])
-    pictures = PictureTransformer(rolling)
-    together = pictures(noisy, camera, times, text)
-    one_by_one = [pictures(noisy[i : i + 1], camera[i : i + 1], times[i : i + 1], text[i : i + 1]) for i in range(3)]
-    assert torch.allclose(together, torch.cat(one_by_one), atol=1e-5)
-    pictures.close()
-    from streamdiff.rolling.schedule import Ladder
-    from streamdiff.rolling.window import Span
-
-    window: RollingDenoiser[None] = RollingDenoiser(rolling, Ladder((900.0,)), Span(1, 4), (8, 8), text[:1])
-    noise = (noisy[0] - 0.1 * camera[0]) / 0.9
-    final = window.push(camera[:1], noise[None, None], None)
-    assert final is not None and (final[0] - together[:1]).abs().max() < 1e-5
-
-
 def picture_cache(folder: Path) -> None:
     """train_tiny's cache, filled with pictures that cost nothing."""
     config = load_picture_config()
@@ -155,20 +138,23 @@ def test_every_stage(tmp_path: Path, config_file: Path, monkeypatch: pytest.Monk
     steady = clips.Clips(work, load_config(config_file).clips.model_copy(update={"steadiness": middle}))
     assert 4 <= len(steady.arrays) - 1 < len(kept.arrays) - 1 == len(kept.steadiness)
 
-    pretrain.main(**paths, pictures=pictures, minutes=0.02)
-    first = load_checkpoint(work / pretrain.CHECKPOINT)
-    pretrain.main(**paths, pictures=pictures, minutes=0.1)
-    later = load_checkpoint(work / pretrain.CHECKPOINT)
-    assert first and later and later["step"] > first["step"] > 0
-    train.main(**paths, pictures=pictures, minutes=0.04, start_from=work / pretrain.CHECKPOINT)
-    after = load_checkpoint(work / train.CHECKPOINT)
-    told = {"stage": "pictures", "steps": later["step"], "frames": later["frames"], "seconds": later["seconds"]}
+    train.main(**paths, pictures=pictures, minutes=0.02)
+    first = load_checkpoint(work / train.CHECKPOINT)
+    assert first
+    train.main(**paths, pictures=pictures, minutes=first["seconds"] / 60 + 0.01)
+    later = load_checkpoint(work / train.CHECKPOINT)
+    assert later and later["step"] > first["step"] > 0
+    after_it: dict[str, Any] = {"config_file": config_file, "pictures": pictures, "minutes": 0.02}
+    train.main(work=tmp_path / "after", start_from=work / train.CHECKPOINT, **after_it)
+    after = load_checkpoint(tmp_path / "after" / train.CHECKPOINT)
+    told = {"stage": "rolling", "steps": later["step"], "frames": later["frames"], "seconds": later["seconds"]}
     assert after and after["history"] == [told]
 
     export.main(work=work, data=data, out=model, config_file=config_file)
-    train.main(work=tmp_path / "later", config_file=config_file, pictures=pictures, minutes=0.02, start_from=model)
+    assert json.loads((model / "rolling.json").read_text())["paint"] == [699, 399]
+    train.main(work=tmp_path / "later", start_from=model, **after_it)
     going_on = load_checkpoint(tmp_path / "later" / train.CHECKPOINT)
-    assert going_on and [one["stage"] for one in going_on["history"]] == ["pictures", "rolling"]
+    assert going_on and [one["stage"] for one in going_on["history"]] == ["rolling"]
     with RollingStream.from_pretrained(model, device="cpu", prompt="anime", level=1) as stream:
         out = [done for i in range(4) for done in stream.push(Frame(np.full((64, 64, 3), 90, np.uint8), index=i))]
         assert [f.index for f in out + stream.flush()] == [0, 1, 2, 3]
@@ -181,7 +167,7 @@ def test_every_stage(tmp_path: Path, config_file: Path, monkeypatch: pytest.Monk
     (model / FIGURES).write_text(json.dumps({**told, "mean": row, "styles": {"anime": row}}))
     write_card(model, load_config(config_file), data)
     card = (model / "MODEL_CARD.md").read_text()
-    assert f"single pictures: 0 minutes, {later['step']} steps" in card
+    assert f"video: 0 minutes, {later['step']} steps" in card
     assert "| anime | 1.00 | 1.00 | 2.00 | 2.00 | 0.50 | 0.50 |" in card and "9.0 pictures a second" in card
 
 

@@ -1,0 +1,77 @@
+"""Painter: a picture model that restyles a camera's latents, one by one, before the rolling window takes them.
+
+The window then has only to draw them better and to hold them steady. Untrained, it gives what the picture stream gives
+at one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engines.base import Engine, Runtime
+from engines.pool import shared_engine
+from streamdiff.conditioning import Conditioning
+from streamdiff.models.base import Model
+from streamdiff.rolling.config import RollingConfig
+from streamdiff.schedule import Plan, make_plan, slot_noise
+from streamdiff.stream_batch import Terms, advance, conditioning_of, enter, joined
+
+
+@dataclass(frozen=True)
+class Painter:
+    """What paints.
+
+    Attributes:
+        model: the picture model.
+        runtime: what runs it.
+        timesteps: of its one step, for each level of the rolling model's ladder from 1 on.
+    """
+
+    model: Model
+    runtime: Runtime
+    timesteps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Brush:
+    """Latents to painted ones, under one prompt, level, seed and size."""
+
+    unet: Engine
+    plan: Plan
+    terms: Terms
+    image_conditioned: bool
+
+    @torch.inference_mode()
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Paint [F, C, h, w]; the same noise for every picture, so that what stands still stays as it is."""
+        noise = self.terms.noise
+        slots = [enter(self.plan, latents.to(noise.device, noise.dtype), self.terms)]
+        rows = joined(conditioning_of([(0, len(latents), self.terms)]))
+        _, painted = advance(self.unet, self.plan, slots, rows, image_conditioned=self.image_conditioned)
+        assert painted is not None  # the plan has one step
+        return painted
+
+
+class Brushes:
+    """Makes the brush for a configuration; remembers what prompts became."""
+
+    def __init__(self, painter: Painter) -> None:
+        self._painter = painter
+        self._conditioning = Conditioning(painter.model, painter.runtime)
+
+    def __call__(self, config: RollingConfig) -> Brush:
+        """The brush.
+
+        Raises:
+            EngineError: the picture model's networks cannot be built here.
+        """
+        model, runtime = self._painter.model, self._painter.runtime
+        size = config.width, config.height
+        plan = make_plan((self._painter.timesteps[config.level - 1],), model.alphas_cumprod, model.prediction)
+        rows = self._conditioning.rows(plan.timesteps, config.prompt, config.second_prompt, config.blend)
+        unet = shared_engine(runtime, model.denoiser(*size, rows[0].shape[1]))
+        noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(runtime.device)
+        return Brush(unet, plan, Terms(positive=rows, negative=(), noise=noise), model.image_conditioned)
