@@ -19,26 +19,15 @@ from streamdiff.errors import ClosedError
 from streamdiff.feature_reuse import ReusingUnet
 from streamdiff.frame import Frame, Pixels
 from streamdiff.fused_step import Fusing
-from streamdiff.guidance import needs_negative
 from streamdiff.models.base import Model
-from streamdiff.networks import Engines, engines_for
+from streamdiff.networks import Engines
 from streamdiff.picture import check_pixels, cover, to_pixels
-from streamdiff.schedule import Plan, plan_of, slot_noise
+from streamdiff.setting import Setting, prepare
 from streamdiff.similarity import SimilarityFilter
-from streamdiff.stream_batch import StreamBatch, Terms
+from streamdiff.stream_batch import StreamBatch
 
 if TYPE_CHECKING:
     from streamdiff.models import LoraSpec
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """All that follows from a configuration, computed before anything changes, so that a failure changes nothing."""
-
-    config: StreamConfig
-    plan: Plan
-    engines: Engines
-    terms: Terms
 
 
 @dataclass
@@ -253,34 +242,9 @@ class Stream:
         if self._conditioning is None:
             raise ClosedError("this stream is closed; make a new one")
 
-    def _prepare(self, config: StreamConfig, before: _Setting | None) -> _Setting:
-        """Compute what a configuration needs, taking over what has not changed."""
+    def _prepare(self, config: StreamConfig, before: Setting | None) -> Setting:
         assert self._conditioning is not None
-        model, device = self.model, self.runtime.device
-        plan = plan_of(config, model.alphas_cumprod, model.prediction)
-        size = config.width, config.height
-        guidance = config.guidance_in_use
-        rows = self._conditioning.rows
-        positive = rows(plan.timesteps, config.prompt, config.second_prompt, config.blend)
-        negative = rows(plan.timesteps, config.negative_prompt) if needs_negative(guidance, 0) else ()
-        same_size = before is not None and size == (before.config.width, before.config.height)
-        if before is not None and same_size and (config.reuse_every > 1) == (before.config.reuse_every > 1):
-            engines = before.engines
-        else:
-            engines = engines_for(self.model, self.runtime, config, positive[0].shape[1])
-        if before is not None and same_size and (config.seed, len(plan)) == (before.config.seed, len(before.plan)):
-            noise = before.terms.noise  # a change of prompt draws nothing
-        else:
-            noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(device)
-        terms = Terms(
-            positive=positive,
-            negative=negative,
-            noise=noise,
-            guidance=guidance,
-            scale=config.guidance_scale,
-            delta=config.delta,
-        )
-        return _Setting(config, plan, engines, terms)
+        return prepare(self.model, self.runtime, self._conditioning, config, before)
 
     def _new_batch(self) -> StreamBatch[list[_Entry]]:
         setting, model = self._active, self.model
