@@ -99,6 +99,12 @@ class StreamConfig(Settings):
         int, Field(ge=1, le=8, description="Run the whole UNet every N-th frame, its outer blocks alone in between.")
     ] = 1
     max_skip: Annotated[int, Field(ge=1, le=10_000, description="Most frames skipped in a row.")] = 10
+    calm: Annotated[
+        float,
+        Field(
+            ge=0, le=0.95, description="Share of the last picture kept where nothing moves, against flicker; try 0.7."
+        ),
+    ] = 0.0
 
     @field_validator("width", "height")
     @classmethod

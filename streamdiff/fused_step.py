@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engines import EngineError, Recorder, Runtime
+from streamdiff.calm import Calm
 from streamdiff.config import StreamConfig
 from streamdiff.frame import Pixels
 from streamdiff.models.base import Model
@@ -35,7 +36,7 @@ class FusedStep:
     @torch.inference_mode()
     def __init__(
         self, recorder: Recorder, model: Model, engines: Engines, plan: Plan, config: StreamConfig, terms: Terms,
-        frames: int,
+        frames: int, calm: Calm,
     ) -> None:  # fmt: skip
         """Record it.
 
@@ -47,6 +48,7 @@ class FusedStep:
             config: for its size.
             terms: of all slots.
             frames: F, that enter together and are in each slot.
+            calm: filters what is finished.
 
         Raises:
             EngineError: it cannot be recorded, or does not fit the memory.
@@ -60,13 +62,19 @@ class FusedStep:
         conditioning = self._conditioning = self._joined(terms)
         self._noise = terms.noise.clone()
         self._terms = terms
+        self._calm = calm
         fixed, made = replace(terms, noise=self._noise), torch.zeros_like(pictures)
 
         def work() -> None:
             held = [(i, latents, fixed) for i, latents in enumerate(slots, 1)]
             entering = enter(plan, engines.encoder(pictures), fixed)
             moved, finished = advance(
-                engines.unet, plan, [entering, *held], conditioning, image_conditioned=model.image_conditioned
+                engines.unet,
+                plan,
+                [entering, *held],
+                conditioning,
+                image_conditioned=model.image_conditioned,
+                calm=calm,
             )
             assert finished is not None
             made.copy_(engines.decoder(finished))
@@ -74,7 +82,8 @@ class FusedStep:
             for slot, latents in reversed(list(zip(slots, moved, strict=True))):
                 _put(slot, latents)
 
-        self._step = recorder.record(work, pictures, made)
+        with calm.aside(zeros(shape)):
+            self._step = recorder.record(work, pictures, made)
 
     @torch.inference_mode()
     def __call__(
@@ -90,6 +99,7 @@ class FusedStep:
         Returns:
             The finished pictures, uint8 [F, H, W, 3], and what those slots hold now: written over by the next call.
         """
+        self._calm.of(terms)
         if terms is not self._terms:
             self._conditioning.copy_(self._joined(terms))
             self._noise.copy_(terms.noise)
@@ -114,7 +124,8 @@ def _put(slot: Latents, latents: Latents) -> None:
 class Fusing:
     """A stream's fused step: made when the steady state has lasted a while, dropped when it is another one."""
 
-    def __init__(self, runtime: Runtime, model: Model) -> None:
+    def __init__(self, runtime: Runtime, model: Model, calm: Calm) -> None:
+        self._calm = calm
         self._recorder = runtime if isinstance(runtime, Recorder) else None
         self._model = model
         self.forget()
@@ -133,7 +144,7 @@ class Fusing:
         """
         if self._recorder is None:
             return None
-        state = engines, plan, terms.guidance, terms.scale, terms.delta, frames
+        state = engines, plan, terms.guidance, terms.scale, terms.delta, frames, self._calm.on
         if state != self._state:
             self.forget()
             self._state = state
@@ -141,7 +152,7 @@ class Fusing:
         # Tried once: what does not fit the memory would not fit at the next push either.
         if self._pushes == SETTLED:
             try:
-                self._step = FusedStep(self._recorder, self._model, engines, plan, config, terms, frames)
+                self._step = FusedStep(self._recorder, self._model, engines, plan, config, terms, frames, self._calm)
             except (EngineError, torch.OutOfMemoryError) as error:
                 log.warning("the networks go on running one by one, somewhat slower: %s", error)
         return self._step

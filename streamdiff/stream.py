@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engines import Runtime, choose
+from streamdiff.calm import Calm
 from streamdiff.conditioning import Conditioning
 from streamdiff.config import StreamConfig
 from streamdiff.errors import ClosedError
@@ -66,7 +67,9 @@ class Stream:
         self._conditioning: Conditioning | None = Conditioning(model, runtime)
         self._wanted = self._active = self._prepare(config, None)
         self._filter = SimilarityFilter(config.seed)
-        self._fusing = Fusing(runtime, model)
+        self._calm = Calm()
+        self._calm.keep(config.calm)
+        self._fusing = Fusing(runtime, model, self._calm)
         self._batch = self._new_batch()
         self._waiting: list[_Entry] = []
         self._ready: list[Frame] = []
@@ -222,6 +225,8 @@ class Stream:
         self._newest = self._last = None
         self._filter.force()
         self._filter.seed(self._wanted.config.seed)
+        self._calm.keep(self._wanted.config.calm)
+        self._calm.forget()
 
     def close(self) -> None:
         """Let go of the engines and of all frames; the last stream of a model frees its memory."""
@@ -252,7 +257,9 @@ class Stream:
         self._reusing = (
             None if shallow is None else ReusingUnet(unet, shallow, model.latent_channels, every, len(setting.plan))
         )
-        return StreamBatch(self._reusing or unet, setting.plan, image_conditioned=model.image_conditioned)
+        return StreamBatch(
+            self._reusing or unet, setting.plan, image_conditioned=model.image_conditioned, calm=self._calm
+        )
 
     def _switch(self) -> None:
         """Make the wanted setting the active one; what this drains is made ready."""
@@ -280,6 +287,7 @@ class Stream:
                 self._batch = self._new_batch()
                 self._fusing.forget()
             self._filter.force()
+            self._calm.keep(new.config.calm)
             if old.config.seed != new.config.seed:
                 self._filter.seed(new.config.seed)
                 if self._reusing is not None:

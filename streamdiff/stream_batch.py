@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from streamdiff.calm import Calm
 from streamdiff.config import Guidance
 from streamdiff.guidance import guide, needs_negative
 from streamdiff.schedule import Plan, add_noise, predict_clean, to_epsilon
@@ -72,9 +73,9 @@ def enter(plan: Plan, clean: Tensor, terms: Terms) -> Filled:
 
 
 def advance(
-    unet: Unet, plan: Plan, slots: Sequence[Filled], conditioning: Tensor, *, image_conditioned: bool
+    unet: Unet, plan: Plan, slots: Sequence[Filled], conditioning: Tensor, *, image_conditioned: bool, calm: Calm
 ) -> tuple[list[Latents], Tensor | None]:
-    """Step slots by one UNet call; a pure function of its tensors.
+    """Step slots by one UNet call; a pure function of its tensors and of what the filter remembers.
 
     Args:
         unet: the denoiser.
@@ -82,6 +83,7 @@ def advance(
         slots: those that are not empty, by rising index.
         conditioning: [B, M], the rows of ``conditioning_of`` put together.
         image_conditioned: the UNet takes the clean latents too.
+        calm: filters what is finished.
 
     Returns:
         For each slot but the last of the plan what the next one holds then; and of that last one, where it is among
@@ -104,7 +106,7 @@ def advance(
         )
         clean = predict_clean(plan, i, held.x, epsilon)
         if i + 1 == len(plan):
-            finished = clean
+            finished = calm(held.clean, clean)
         else:
             moved.append(Latents(add_noise(plan, i + 1, clean, terms.noise[i + 1]), held.clean, anchor))
     return moved, finished
@@ -143,9 +145,10 @@ class StreamBatch(Generic[T]):
     just smaller. ``T`` is whatever travels with the frames of a push and comes out with them.
     """
 
-    def __init__(self, unet: Unet, plan: Plan, *, image_conditioned: bool = False) -> None:
+    def __init__(self, unet: Unet, plan: Plan, *, image_conditioned: bool = False, calm: Calm | None = None) -> None:
         self.plan = plan
         self._unet = unet
+        self._calm = calm or Calm()
         self._image_conditioned = image_conditioned
         # Between two calls the first is empty.
         self._slots: list[_Slot[T] | None] = [None] * len(plan)
@@ -183,7 +186,11 @@ class StreamBatch(Generic[T]):
             return None
         slots = [(i, slot.latents, slot.terms) for i, slot in full]
         conditioning = self._conditioning(conditioning_of([(i, len(held.x), terms) for i, held, terms in slots]))
-        moved, finished = advance(self._unet, self.plan, slots, conditioning, image_conditioned=self._image_conditioned)
+        if slots[-1][0] + 1 == len(self.plan):
+            self._calm.of(slots[-1][2])
+        moved, finished = advance(
+            self._unet, self.plan, slots, conditioning, image_conditioned=self._image_conditioned, calm=self._calm
+        )
         after: list[_Slot[T] | None] = [None] * len(self.plan)
         for (i, slot), latents in zip(full, moved, strict=False):
             after[i + 1] = replace(slot, latents=latents)

@@ -83,6 +83,7 @@ CHANGES = st.fixed_dictionaries(
         "width": st.sampled_from([64, 72]),
         "similarity_threshold": st.sampled_from([None, 0.5]),
         "reuse_every": st.integers(1, 2),
+        "calm": st.sampled_from([0.0, 0.4, 0.9]),
     },
 )
 WHAT = st.tuples(st.integers(0, 9), st.booleans(), CHANGES, st.sampled_from(["", "", "", "flush", "reset"]))

@@ -143,6 +143,7 @@ FrameBufferSize = Annotated[int | None, _setting("frame_buffer_size")]
 SimilarityThreshold = Annotated[float | None, _setting("similarity_threshold")]
 ReuseEvery = Annotated[int | None, _setting("reuse_every")]
 MaxSkip = Annotated[int | None, _setting("max_skip")]
+Calm = Annotated[float | None, _setting("calm")]
 
 
 def choose(config: Path | None = None, **given: Any) -> Choice:

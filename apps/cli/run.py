@@ -54,6 +54,7 @@ def run(
     similarity_threshold: options.SimilarityThreshold = None,
     max_skip: options.MaxSkip = None,
     reuse_every: options.ReuseEvery = None,
+    calm: options.Calm = None,
     model: options.Model = None,
     vae: options.Vae = None,
     lora: options.Lora = None,
@@ -78,8 +79,8 @@ def run(
         "strength": strength, "steps": steps, "timesteps": timesteps, "width": width, "height": height,
         "guidance": guidance, "guidance_scale": guidance_scale, "delta": delta, "seed": seed,
         "frame_buffer_size": frame_buffer_size, "similarity_threshold": similarity_threshold, "max_skip": max_skip,
-        "reuse_every": reuse_every, "model": model, "vae": vae, "lora": lora, "engine": engine, "device": device,
-        "precision": precision,
+        "reuse_every": reuse_every, "calm": calm, "model": model, "vae": vae, "lora": lora, "engine": engine,
+        "device": device, "precision": precision,
     }  # fmt: skip
     rolling = {"level": level, "rolling_model": rolling_model, "checkpoint": checkpoint, "decoder": decoder}
     if options.mode_of(config, mode) is options.VideoMode.rolling:

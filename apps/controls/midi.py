@@ -23,6 +23,7 @@ RANGES = {
     "delta": (0.0, 2.0),
     "steps": (1.0, 4.0),
     "similarity_threshold": (0.9, 0.999),
+    "calm": (0.0, 0.95),
     "seed": (0.0, 127.0),
 }
 """What a control's 0 and 127 stand for."""

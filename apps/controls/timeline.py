@@ -17,7 +17,7 @@ from apps.run_config import RunConfig
 from apps.toml import plain_names, read_toml
 from streamdiff.errors import ConfigError
 
-TRAVELS = ("strength", "guidance_scale", "delta", "similarity_threshold")
+TRAVELS = ("strength", "guidance_scale", "delta", "similarity_threshold", "calm")
 """Settings that move evenly; all others change when their time has come."""
 
 OWN = ("second_prompt", "blend")

@@ -13,6 +13,7 @@ from apps.benchmark import STILL_THRESHOLD, Timing, timed
 from engines import Recorder, Runtime
 from scripts.bench_gpu.card import Energy
 from streamdiff import Frame, Guidance, Stream, fused_step
+from streamdiff.calm import Calm
 from streamdiff.conditioning import Conditioning
 from streamdiff.frame import Pixels
 from streamdiff.schedule import plan_of, slot_noise
@@ -70,7 +71,9 @@ def _sequential_step(stream: Stream, steps: int) -> Callable[[Sequence[Pixels]],
     def work() -> None:
         slot = enter(plan, engines.encoder(given), terms)
         for i, row in enumerate(rows, 1):
-            moved, finished = advance(engines.unet, plan, [slot], row, image_conditioned=model.image_conditioned)
+            moved, finished = advance(
+                engines.unet, plan, [slot], row, image_conditioned=model.image_conditioned, calm=Calm()
+            )
             if finished is not None:
                 made.copy_(engines.decoder(finished))
             else:

@@ -38,6 +38,7 @@ class ModelConfig(Section):
     steps: tuple[int, ...]
     shift: float
     paint: tuple[int, ...]
+    calm: float
     fps: float
     size: tuple[int, int]
 

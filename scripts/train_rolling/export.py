@@ -44,6 +44,7 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
             "block": model.block,
             "span": model.span,
             "paint": list(model.paint),
+            "calm": model.calm,
             "fps": model.fps,
             "size": list(model.size),
         },

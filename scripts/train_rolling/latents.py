@@ -19,14 +19,14 @@ from streamdiff.rolling.picture_vae import PictureVae
 class Latents:
     """Pictures and words to what the transformer takes of them, and latents back to pictures."""
 
-    def __init__(self, model: Model, device: torch.device, paint: tuple[int, ...] = ()) -> None:
-        """The model's networks on a device; `paint` are the timesteps of a ``Painter``."""
+    def __init__(self, model: Model, device: torch.device, paint: tuple[int, ...] = (), calm: float = 0.0) -> None:
+        """The model's networks on a device; `paint` and `calm` are those of a ``Painter``."""
         self.device = device
         self.tokenize = model.tokenize
         # The engine is twice as fast as the module, and nothing here goes backwards through it.
         runtime = choose("auto", str(device), "fp32" if device.type == "cpu" else None)
         self._encode = PictureVae(model, runtime).encoder()
-        self._brushes = Brushes(Painter(model, runtime, paint)) if paint else None
+        self._brushes = Brushes(Painter(model, runtime, paint, calm)) if paint else None
         self._stride = model.latent_stride
         self.text = model.make_text_encoder().to(device)
         self.decoder: nn.Module = model.make_decoder().to(device).requires_grad_(False)
@@ -38,11 +38,12 @@ class Latents:
 
     @torch.no_grad()
     def paint(self, latents: Tensor, prompt: str, level: int, seed: int) -> Tensor:
-        """Latents [F, C, h, w] painted as ``RollingStream`` has it done; as they are where nothing paints."""
+        """A video's latents [F, C, h, w] painted as ``RollingStream`` has it done; as they are where nothing paints."""
         if self._brushes is None:
             return latents
         height, width = (side * self._stride for side in latents.shape[-2:])
         config = RollingConfig.make(prompt=prompt, level=level, seed=seed, width=width, height=height)
+        self._brushes.calm.forget()
         return self._brushes(config)(latents).to(self.device).clone()  # what inference mode made has no gradients
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ def main(
     wan, rolling = build(config)
     run = Run(wan, config, work / CHECKPOINT, minutes or c.minutes, c.lr, pause_file, start_from)
     torch.manual_seed(config.seed + run.steps)
-    latents = Latents(load_model(config.pictures), run.device, config.model.paint)
+    latents = Latents(load_model(config.pictures), run.device, config.model.paint, config.model.calm)
     clips = Clips(work, config.clips)
     maker = EpisodeMaker(Cache(pictures, load_picture_config()), clips, config, latents, config.seed + run.steps)
     print(f"{len(maker.items)} pictures, {len(clips)} segments of clips in {len(clips.arrays)} styles")

@@ -45,6 +45,9 @@ class Facts(Settings):
     paint: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="Timesteps at which the picture model paints, for each level from 1 on; none: it does not."
     )
+    calm: Annotated[
+        float, Field(ge=0, le=0.95, description="Share of the last painted picture kept where it is still.")
+    ] = 0
     fps: Annotated[float, Field(gt=0, description="Pictures a second it was trained for.")]
     size: tuple[int, int] = Field(description="Width and height it was made for, pixels, multiples of 16.")
 
@@ -110,7 +113,7 @@ def load_on_pictures(
         latent_stride=pictures.latent_stride,
         styles=pictures.styles,
         moods=pictures.moods,
-        painter=Painter(pictures, runtime, facts.paint) if facts.paint else None,
+        painter=Painter(pictures, runtime, facts.paint, facts.calm) if facts.paint else None,
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.base import Engine, Runtime
 from engines.pool import shared_engine
+from streamdiff.calm import Calm
 from streamdiff.conditioning import Conditioning
 from streamdiff.models.base import Model
 from streamdiff.rolling.config import RollingConfig
@@ -28,38 +29,50 @@ class Painter:
         model: the picture model.
         runtime: what runs it.
         timesteps: of its one step, for each level of the rolling model's ladder from 1 on.
+        calm: share of the picture before that is kept where nothing moves.
     """
 
     model: Model
     runtime: Runtime
     timesteps: tuple[int, ...]
+    calm: float = 0.0
 
 
 @dataclass(frozen=True)
 class Brush:
-    """Latents to painted ones, under one prompt, level, seed and size."""
+    """Successive latents to painted ones, under one prompt, level, seed and size."""
 
     unet: Engine
     plan: Plan
     terms: Terms
     image_conditioned: bool
+    calm: Calm
 
     @torch.inference_mode()
     def __call__(self, latents: Tensor) -> Tensor:
         """Paint [F, C, h, w]; the same noise for every picture, so that what stands still stays as it is."""
+        self.calm.of(self.terms)
         noise = self.terms.noise
         slots = [enter(self.plan, latents.to(noise.device, noise.dtype), self.terms)]
         rows = joined(conditioning_of([(0, len(latents), self.terms)]))
-        _, painted = advance(self.unet, self.plan, slots, rows, image_conditioned=self.image_conditioned)
+        _, painted = advance(
+            self.unet, self.plan, slots, rows, image_conditioned=self.image_conditioned, calm=self.calm
+        )
         assert painted is not None  # the plan has one step
         return painted
 
 
 class Brushes:
-    """Makes the brush for a configuration; remembers what prompts became."""
+    """Makes a video's brush for each configuration; remembers what prompts became.
+
+    Attributes:
+        calm: the video's filter.
+    """
 
     def __init__(self, painter: Painter) -> None:
         self._painter = painter
+        self.calm = Calm()
+        self.calm.keep(painter.calm)
         self._conditioning = Conditioning(painter.model, painter.runtime)
 
     def __call__(self, config: RollingConfig) -> Brush:
@@ -74,4 +87,5 @@ class Brushes:
         rows = self._conditioning.rows(plan.timesteps, config.prompt, config.second_prompt, config.blend)
         unet = shared_engine(runtime, model.denoiser(*size, rows[0].shape[1]))
         noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(runtime.device)
-        return Brush(unet, plan, Terms(positive=rows, negative=(), noise=noise), model.image_conditioned)
+        terms = Terms(positive=rows, negative=(), noise=noise)
+        return Brush(unet, plan, terms, model.image_conditioned, self.calm)

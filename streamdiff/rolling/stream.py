@@ -271,6 +271,8 @@ class RollingStream:
         self._shown_text = setting.text
         self._intake = Intake(model.vae, model.span.block)
         self._outlet = Outlet(model.vae, model.fps)
+        if self._brushes is not None:
+            self._brushes.calm.forget()
         self._generator = torch.Generator().manual_seed(setting.config.seed)
         self._level = 0
         self._begun = False

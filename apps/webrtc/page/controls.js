@@ -109,6 +109,7 @@ export function buildControls(info, settings) {
       },
       settings,
     ),
+    range("calm", "Calm", { step: 0.05, digits: 2, low: 0, high: 0.95 }),
     numberField({ id: "seed", label: "Seed", names: ["seed"], min: 0, max: MOST, dice: true, hint: text("seed") }, settings),
     similarityField(
       {

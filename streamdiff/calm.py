@@ -1,0 +1,117 @@
+"""Calm: where the camera shows what it showed before, what was drawn there is kept, but for a share.
+
+A recursive temporal filter whose weight follows motion, as video noise reduction has it (Dubois and Sabri, "Noise
+reduction in image sequences using motion-compensated temporal filtering", IEEE Trans. Communications 32, 1984), on
+latents: a denoiser answers a little noise of the camera with other strokes, and these are what flickers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STILL = 0.35
+"""Change of the camera's latents, in standard deviations of latents, that counts as motion: the share kept falls to
+1/e of its value there."""
+
+
+def stillness(before: Tensor, now: Tensor) -> Tensor:
+    """How little each place has changed: ``exp(-(d / STILL)^2)``, d the mean absolute change of its own and its
+    neighbours' latents.
+
+    Args:
+        before: the camera's clean latents then, [1, C, h, w].
+        now: and now, [1, C, h, w].
+
+    Returns:
+        [1, 1, h, w], from 0 to 1 where nothing has changed.
+    """
+    change = (now - before).abs().mean(1, keepdim=True)
+    near = F.avg_pool2d(change, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.exp(-((near / STILL) ** 2))
+
+
+class Calm:
+    """The filter of one video: off until it is told a share to keep.
+
+    It works in place on tensors of its own, so that it can be a part of a recorded step.
+    """
+
+    def __init__(self) -> None:
+        self._share = 0.0
+        self._look: object = None
+        self._state: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether it changes anything."""
+        return self._share > 0
+
+    @torch.inference_mode()
+    def keep(self, share: float) -> None:
+        """Set what is kept, where nothing moves, of the frame before: 0 (off) to less than 1."""
+        if not share:
+            self.forget()
+        self._share = share
+        if self._state is not None:
+            self._state[2].fill_(share)
+
+    @torch.inference_mode()
+    def forget(self) -> None:
+        """Begin anew: the next frame is as it is drawn."""
+        if self._state is not None:
+            self._state[3].zero_()
+
+    def of(self, look: object) -> None:
+        """Name what the next frames are drawn by; with something else than before it begins anew."""
+        if look is not self._look:
+            self._look = look
+            self.forget()
+
+    @torch.inference_mode()
+    def __call__(self, camera: Tensor, drawn: Tensor) -> Tensor:
+        """Filter successive frames.
+
+        Args:
+            camera: their clean latents as the camera gave them, [F, C, h, w].
+            drawn: and as they were denoised, [F, C, h, w].
+
+        Returns:
+            [F, C, h, w]; a first frame, and one of another size, as it was drawn.
+        """
+        if not self.on:
+            return drawn
+        before, shown, share, weight = self._sized(camera)
+        frames: list[Tensor] = []
+        for now, new in zip(camera.split(1), drawn.split(1), strict=True):
+            frames.append(torch.lerp(new, shown, weight * stillness(before, now)))
+            before.copy_(now)
+            shown.copy_(frames[-1])
+            weight.copy_(share)
+        return torch.cat(frames)
+
+    @contextmanager
+    def aside(self, camera: Tensor) -> Generator[None]:
+        """Whatever passes through meanwhile, latents like these, is not remembered: a step is being recorded."""
+        if not self.on:
+            yield
+            return
+        with torch.inference_mode():
+            state = self._sized(camera)
+            copies = [tensor.clone() for tensor in state]
+            yield
+            for tensor, copy in zip(state, copies, strict=True):
+                tensor.copy_(copy)
+
+    def _sized(self, camera: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The state for latents like these: the camera's and the drawn ones of the frame before, the share, and the
+        share again once there was a frame."""
+        if self._state is None or self._state[0].shape[1:] != camera.shape[1:]:
+            before = torch.zeros_like(camera[:1])
+            share = torch.full((), self._share, device=camera.device)
+            self._state = before, torch.zeros_like(before), share, torch.zeros_like(share)
+        return self._state
