@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +36,47 @@ def stillness(before: Tensor, now: Tensor) -> Tensor:
     return torch.exp(-((near / STILL) ** 2))
 
 
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What the filter knows of the frame before, always in the same tensors.
+
+    Attributes:
+        camera: its clean latents, [1, C, h, w].
+        drawn: what came of them, [1, C, h, w].
+        share: that is to be kept, [].
+        weight: that is kept of this frame, []: the share, or 0 where there was no frame before.
+    """
+
+    camera: Tensor
+    drawn: Tensor
+    share: Tensor
+    weight: Tensor
+
+    @classmethod
+    def like(cls, latents: Tensor, share: float) -> Memory:
+        """An empty one for latents of the shape of these [F, C, h, w]."""
+        camera, weight = torch.zeros_like(latents[:1]), torch.zeros((), device=latents.device)
+        return cls(camera, torch.zeros_like(camera), torch.full_like(weight, share), weight)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it."""
+        return self.camera, self.drawn, self.share, self.weight
+
+
 class Calm:
     """The filter of one video: off until it is told a share to keep.
 
-    It works in place on tensors of its own, so that it can be a part of a recorded step.
+    It works in place on its memory, so that it can be a part of a recorded step.
+
+    Attributes:
+        memory: another object with every size; None before the first frame.
     """
 
     def __init__(self) -> None:
+        self.memory: Memory | None = None
         self._share = 0.0
         self._look: object = None
-        self._state: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     @property
     def on(self) -> bool:
@@ -57,14 +89,14 @@ class Calm:
         if not share:
             self.forget()
         self._share = share
-        if self._state is not None:
-            self._state[2].fill_(share)
+        if self.memory is not None:
+            self.memory.share.fill_(share)
 
     @torch.inference_mode()
     def forget(self) -> None:
         """Begin anew: the next frame is as it is drawn."""
-        if self._state is not None:
-            self._state[3].zero_()
+        if self.memory is not None:
+            self.memory.weight.zero_()
 
     def of(self, look: object) -> None:
         """Name what the next frames are drawn by; with something else than before it begins anew."""
@@ -85,13 +117,14 @@ class Calm:
         """
         if not self.on:
             return drawn
-        before, shown, share, weight = self._sized(camera)
+        memory = self._sized(camera)
         frames: list[Tensor] = []
         for now, new in zip(camera.split(1), drawn.split(1), strict=True):
-            frames.append(torch.lerp(new, shown, weight * stillness(before, now)))
-            before.copy_(now)
-            shown.copy_(frames[-1])
-            weight.copy_(share)
+            mixed = torch.lerp(new, memory.drawn, memory.weight * stillness(memory.camera, now))
+            frames.append(torch.where(torch.isfinite(mixed), mixed, new))  # what is broken once does not stay so
+            memory.camera.copy_(now)
+            memory.drawn.copy_(frames[-1])
+            memory.weight.copy_(memory.share)
         return torch.cat(frames)
 
     @contextmanager
@@ -101,17 +134,15 @@ class Calm:
             yield
             return
         with torch.inference_mode():
-            state = self._sized(camera)
-            copies = [tensor.clone() for tensor in state]
-            yield
-            for tensor, copy in zip(state, copies, strict=True):
-                tensor.copy_(copy)
+            memory = self._sized(camera)
+            copies = [tensor.clone() for tensor in memory.tensors]
+            try:
+                yield
+            finally:
+                for tensor, copy in zip(memory.tensors, copies, strict=True):
+                    tensor.copy_(copy)
 
-    def _sized(self, camera: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The state for latents like these: the camera's and the drawn ones of the frame before, the share, and the
-        share again once there was a frame."""
-        if self._state is None or self._state[0].shape[1:] != camera.shape[1:]:
-            before = torch.zeros_like(camera[:1])
-            share = torch.full((), self._share, device=camera.device)
-            self._state = before, torch.zeros_like(before), share, torch.zeros_like(share)
-        return self._state
+    def _sized(self, camera: Tensor) -> Memory:
+        if self.memory is None or self.memory.camera.shape[1:] != camera.shape[1:]:
+            self.memory = Memory.like(camera, self._share)
+        return self.memory

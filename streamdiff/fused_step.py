@@ -84,6 +84,7 @@ class FusedStep:
 
         with calm.aside(zeros(shape)):
             self._step = recorder.record(work, pictures, made)
+        self._memory = calm.memory  # its tensors are a part of what was recorded
 
     @torch.inference_mode()
     def __call__(
@@ -144,7 +145,8 @@ class Fusing:
         """
         if self._recorder is None:
             return None
-        state = engines, plan, terms.guidance, terms.scale, terms.delta, frames, self._calm.on
+        state = engines, plan, terms.guidance, terms.scale, terms.delta, frames
+        state = *state, (self._calm.memory if self._calm.on else None)
         if state != self._state:
             self.forget()
             self._state = state

@@ -62,7 +62,7 @@ def prepare(
         noise = before.terms.noise  # a change of prompt draws nothing
     else:
         noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(runtime.device)
-    terms = Terms(
+    made = Terms(
         positive=positive,
         negative=negative,
         noise=noise,
@@ -70,4 +70,13 @@ def prepare(
         scale=config.guidance_scale,
         delta=config.delta,
     )
+    # The same object where nothing has changed that is drawn by: a recorded step and the filter against flicker go on.
+    terms = before.terms if before is not None and _same(made, before.terms) else made
     return Setting(config, plan, engines, terms)
+
+
+def _same(a: Terms, b: Terms) -> bool:
+    if len(a.positive) != len(b.positive) or len(a.negative) != len(b.negative) or a.noise is not b.noise:
+        return False
+    rows = zip((*a.positive, *a.negative), (*b.positive, *b.negative), strict=True)
+    return all(x is y for x, y in rows) and (a.guidance, a.scale, a.delta) == (b.guidance, b.scale, b.delta)

@@ -44,7 +44,8 @@ class Stream:
     """Pictures in, stylised pictures out, in order.
 
     With n denoising steps (and buffers of F frames) a frame comes out n - 1 pushes (of F frames) after it went in;
-    with one step, at once. Every setting may change at any time: frames already in are finished as they began.
+    with one step, at once. Every setting may change at any time: frames already in are finished as they began (``calm``
+    alone acts on whatever comes out).
 
     Attributes:
         model: the model it runs.
@@ -218,6 +219,8 @@ class Stream:
     def reset(self) -> None:
         """Forget every frame that is in; the settings stay."""
         self._check_open()
+        if self._active is not self._wanted:
+            self._fusing.forget()
         self._active = self._wanted
         self._batch = self._new_batch()
         self._waiting = []

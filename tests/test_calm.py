@@ -87,6 +87,19 @@ def test_what_is_recorded_is_not_remembered() -> None:
     with calm.aside(torch.zeros(1, 3, 4, 4)):
         assert through(calm, 9.0) == 5.0
     assert through(calm, 0.0) == 0.5
+    with pytest.raises(RuntimeError), calm.aside(torch.zeros(1, 3, 4, 4)):
+        through(calm, 9.0)
+        raise RuntimeError
+    assert through(calm, 0.0) == 0.25
+
+
+def test_what_is_broken_once_does_not_stay_so() -> None:
+    calm = Calm()
+    calm.keep(0.5)
+    got = [through(calm, v) for v in (1.0, float("nan"), 2.0, 0.0)]
+    assert np.isnan(got[1]) and got[2:] == [2.0, 1.0]
+    assert torch.isnan(calm(torch.full((1, 3, 4, 4), torch.nan), torch.zeros(1, 3, 4, 4))).sum() == 0
+    assert [through(calm, v) for v in (3.0, 1.0)] == [3.0, 2.0]
 
 
 def noisy(count: int, size: int) -> list[Frame]:
@@ -126,6 +139,20 @@ def test_a_new_look_is_there_at_once() -> None:
     assert np.array_equal(outputs(calm, given_[:1])[0], wanted[0])
     calm.update(calm=0.0)
     assert all(np.array_equal(a, b) for a, b in zip(outputs(calm, given_), outputs(plain, given_), strict=True))
+
+
+def test_a_control_that_moves_leaves_it_at_work() -> None:
+    """Only what is drawn by makes it begin anew."""
+    given_ = noisy(12, 64)
+    for names in (["max_skip"], ["calm"], ["max_skip", "calm"]):
+        still, moved = (toy().stream(prompt="a", calm=0.8) for _ in range(2))
+        want = [still.push(frame)[0].pixels.astype(float) for frame in given_]
+        got: list[np.ndarray[Any, Any]] = []
+        for i, frame in enumerate(given_):
+            moved.update(**{name: 20 + i if name == "max_skip" else 0.8 - 0.001 * (i % 2) for name in names})
+            got.append(moved.push(frame)[0].pixels.astype(float))
+        changes = [np.mean([np.abs(a - b).mean() for a, b in pairwise(out[4:])]) for out in (got, want)]
+        assert changes[0] < 1.2 * changes[1]
 
 
 def test_a_share_of_all_is_refused() -> None:

@@ -37,19 +37,23 @@ def write_card(folder: Path, config: Config, data: Path) -> None:
 
 def _head(config: Config, facts: dict[str, Any]) -> list[str]:
     model = config.model
+    painted = (
+        "; the picture model paints at timestep " + ", ".join(map(str, model.paint)) + " for level 1 on"
+        if model.paint
+        else ""
+    )
     return [
         f"# {config.version}",
         "",
         "The embedded rolling model of streamdiff: Rolling Forcing (arXiv 2509.25161) on the latents of the embedded",
-        "picture model. A camera's video in, the same stylised out: the picture model paints each picture in one step,",
-        f"then blocks of {model.block} pictures are denoised jointly in a rolling window, with an attention sink and a",
-        "cache of what came before.",
+        "picture model. A camera's video in, the same stylised out: where the picture model paints, it restyles each",
+        f"picture in one step; then blocks of {model.block} pictures are denoised jointly in a rolling window, with an",
+        "attention sink and a cache of what came before.",
         "",
         f"- A WanTransformer3DModel of {facts['parameters'] / 1e6:.1f} M parameters: {model.layers} layers, "
-        f"{model.heads} heads of {model.head_width}; it takes the painted latents beside the noisy ones and predicts "
-        "the change to them.",
-        f"- Painted at timestep {', '.join(map(str, model.paint))} for level 1 to {len(model.paint)}.",
-        f"- Ladder {', '.join(map(str, model.steps))} of 1000; attention over {model.span} pictures; "
+        f"{model.heads} heads of {model.head_width}; it takes the painted or the camera's latents beside the noisy "
+        "ones and predicts the change to them.",
+        f"- Ladder {', '.join(map(str, model.steps))} of 1000{painted}; attention over {model.span} pictures; "
         f"{model.size[0]}x{model.size[1]}.",
         "",
         "## Training",
@@ -73,13 +77,14 @@ def _figures(measured: dict[str, Any]) -> list[str]:
         "## Figures",
         "",
         f"On {', '.join(measured['clips'])}, held out of training, {measured['frames']} frames each at 128x128; level "
-        f"{measured['level']} against the picture stream run frame by frame at strength {measured['strength']}.",
+        f"{measured['level']} against the picture stream run frame by frame at strength {measured['strength']}, plain",
+        f"and with `calm = {measured['calm']}`, which the rolling model's painter has too.",
         "*Flicker*: change between neighbouring frames, as a ratio to the input's. *Warped*: what remains of it,",
         "of 255, after the frame before is moved along the input's motion. *Left*: distance of the output's latents to",
         "those of the filter's picture, as a share of the input's.",
         "",
-        "| style | flicker, stream | rolling | warped, stream | rolling | left, stream | rolling |",
-        "|---|---|---|---|---|---|---|",
+        "| style | " + " | ".join(f"{key}: stream | calm | rolling" for key in ("flicker", "warped", "left")) + " |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(style, row) for style, row in measured["styles"].items()),
         _row("**mean**", measured["mean"]),
         "",
@@ -89,8 +94,8 @@ def _figures(measured: dict[str, Any]) -> list[str]:
 
 
 def _row(name: str, row: dict[str, Any]) -> str:
-    stream, rolling = row["stream"], row["rolling"]
-    cells = [f"{side[key]:.2f}" for key in ("flicker", "warped", "left") for side in (stream, rolling)]
+    sides = row["stream"], row["calm"], row["rolling"]
+    cells = [f"{side[key]:.2f}" for key in ("flicker", "warped", "left") for side in sides]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 

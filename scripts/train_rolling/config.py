@@ -26,7 +26,7 @@ DEFAULT_OUT = Path("streamdiff/models/tiny-rolling")
 
 
 class ModelConfig(Section):
-    """Geometry of the transformer, its ladder and its window."""
+    """Geometry of the transformer, its ladder, its window, and how the picture model paints for it."""
 
     heads: int
     head_width: int

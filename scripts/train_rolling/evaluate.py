@@ -1,4 +1,5 @@
-"""Measure the exported model on held-out clips against the picture stream; write its card, and a clip to look at."""
+"""Measure the exported model on held-out clips against the picture stream, plain and calm; write its card, and a clip
+to look at."""
 
 from __future__ import annotations
 
@@ -84,11 +85,13 @@ def main(
     moved = {file: motion(clip) for file, clip in given.items()}
     first = next(iter(given.values()))
     latents = Latents(load_model(config.pictures), torch.device("cpu"))
-    renderers = {
-        "stream": Renderer(TINY if config.pictures == "tiny" else Path(config.pictures), size),
-        "rolling": RollingRenderer(model, size),
+    stream = Renderer(TINY if config.pictures == "tiny" else Path(config.pictures), size)
+    renderers = {"stream": stream, "calm": stream, "rolling": RollingRenderer(model, size)}
+    chosen = {
+        "stream": {"strength": strength},
+        "calm": {"strength": strength, "calm": config.model.calm},
+        "rolling": {"level": level},
     }
-    chosen = {"stream": {"strength": strength}, "rolling": {"level": level}}
     table: dict[str, Any] = {}
     columns: list[tuple[str, list[Pictures]]] = []
     seconds = made = 0.0
@@ -106,7 +109,7 @@ def main(
                     if kind == "rolling":
                         seconds, made = seconds + time.perf_counter() - began, made + len(out)
                     rows[kind].append(figures(out, clip, moved[file], target, latents.encode))
-                    if clip is first:
+                    if clip is first and kind != "calm":
                         shown.append(out)
             table[name] = {kind: mean_of(found) for kind, found in rows.items()}
             columns.append((name, [first, *shown]))
@@ -119,6 +122,7 @@ def main(
         write_sample(sample, columns, round(config.model.fps))
     if style is None:
         told = {"clips": list(given), "frames": frames, "level": level, "strength": strength, "fps": round(fps, 1)}
+        told["calm"] = config.model.calm
         machine = f"two cores of {platform.machine()}, {torch.get_num_threads()} threads"
         write_json(model / FIGURES, {**told, "machine": machine, "mean": mean, "styles": table})
         write_card(model, config, data)

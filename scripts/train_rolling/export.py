@@ -16,7 +16,7 @@ from streamdiff.rolling.on_pictures import FACTS
 
 from .card import TRAINING, write_card
 from .config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_OUT, DEFAULT_WORK, Config, load_config
-from .run import build, entry
+from .run import build, check_given, entry, given_to
 from .train import CHECKPOINT
 
 LIMIT_MB = 20.0
@@ -27,6 +27,7 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
     state = load_checkpoint(work / CHECKPOINT)
     if state is None:
         raise FileNotFoundError(f"no {CHECKPOINT} in {work}: run train first")
+    check_given(state, config, work / CHECKPOINT)
     wan, _ = build(config)
     ema = Ema(wan, config.train.ema)
     ema.load_state_dict(state["ema"])
@@ -43,8 +44,7 @@ def write(work: Path, config: Config, data: Path, folder: Path) -> dict[str, Any
             "shift": model.shift,
             "block": model.block,
             "span": model.span,
-            "paint": list(model.paint),
-            "calm": model.calm,
+            **given_to(config),
             "fps": model.fps,
             "size": list(model.size),
         },

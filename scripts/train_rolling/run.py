@@ -1,4 +1,4 @@
-"""What both trainings share: a model and its optimizer going through a budget of time, resumable."""
+"""A model and its optimizer going through a budget of time, resumable."""
 
 from __future__ import annotations
 
@@ -58,6 +58,30 @@ def entry(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {"steps": checkpoint["step"], **{name: checkpoint[name] for name in ("stage", "frames", "seconds")}}
 
 
+def given_to(config: Config) -> dict[str, Any]:
+    """What says which latents a model is given to change."""
+    return {"paint": list(config.model.paint), "calm": config.model.calm}
+
+
+def given_by(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same of a checkpoint, or of an exported model's facts; the earliest do not say it."""
+    return {"paint": list(facts.get("paint", [])), "calm": facts.get("calm", 0.0)}
+
+
+def check_given(checkpoint: dict[str, Any], config: Config, path: Path) -> None:
+    """Make sure that a checkpoint was given what a configuration says.
+
+    Raises:
+        typer.BadParameter: it was not.
+    """
+    had, has = given_by(checkpoint), given_to(config)
+    if had != has:
+        raise typer.BadParameter(
+            f"{path} was trained with paint = {had['paint']} and calm = {had['calm']}, the config has {has['paint']} "
+            f"and {has['calm']}; begin in an empty work folder, with --start-from {path}"
+        )
+
+
 class Run:
     """One training; iterate over it, and call ``step`` with the gradients in place.
 
@@ -68,24 +92,27 @@ class Run:
     """
 
     def __init__(
-        self, model: nn.Module, config: Config, checkpoint: Path, minutes: float, lr: float,
+        self, model: nn.Module, config: Config, checkpoint: Path, minutes: float | None = None,
         pause_file: Path | None = None, start_from: Path | None = None,
     ) -> None:  # fmt: skip
         """Go on from the checkpoint, if it is there; else begin with another's averages, if one is given.
 
         Raises:
-            typer.BadParameter: `start_from` is not there.
+            typer.BadParameter: `start_from` is not there, or the checkpoint was given other latents to change.
         """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model, self.config, self.checkpoint = model.to(self.device), config.train, checkpoint
-        self._lr, self._paint, self._version = lr, list(config.model.paint), config.version
+        self._given, self._version = given_to(config), config.version
         decayed = [p for p in model.parameters() if p.ndim > 1]
         plain = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self._optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda"))
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=self.config.lr, betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda")
+        )
         self.steps, self.frames, spent = 0, 0, 0.0
         state = load_checkpoint(checkpoint)
         if state is not None:
+            check_given(state, config, checkpoint)
             model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self.steps, self.frames, spent = int(state["step"]), int(state["frames"]), float(state["seconds"])
@@ -95,7 +122,7 @@ class Run:
         self._ema = Ema(model, self.config.ema)
         if state is not None:
             self._ema.load_state_dict(state["ema"])
-        self._budget = minutes, spent, pause_file
+        self._budget = minutes or self.config.minutes, spent, pause_file
         self._loss, self._since = 0.0, (self.steps, self.frames)
 
     def _take_over(self, path: Path) -> list[dict[str, Any]]:
@@ -107,13 +134,14 @@ class Run:
         if path.is_dir():
             weights = load_file(path / "transformer" / "diffusion_pytorch_model.safetensors")
             history = json.loads((path / TRAINING).read_text(encoding="utf-8"))["trainings"]
-            paint = json.loads((path / FACTS).read_text(encoding="utf-8")).get("paint", [])
+            given = given_by(json.loads((path / FACTS).read_text(encoding="utf-8")))
         else:
             earlier = load_checkpoint(path)
             if earlier is None:
                 raise typer.BadParameter(f"no checkpoint {path}")
-            weights, history, paint = earlier["ema"]["average"], [*earlier["history"], entry(earlier)], earlier["paint"]
-        taken = {n: w.float() for n, w in weights.items() if paint == self._paint or not n.startswith("proj_out")}
+            weights, history = earlier["ema"]["average"], [*earlier["history"], entry(earlier)]
+            given = given_by(earlier)
+        taken = {n: w.float() for n, w in weights.items() if given == self._given or not n.startswith("proj_out")}
         print(f"{copy_matching(taken, self.model)} parameters from {path}")
         return list(history)
 
@@ -151,7 +179,7 @@ class Run:
         Raises:
             RuntimeError: a gradient is not finite.
         """
-        rate = learning_rate(self._lr, self.steps, self.config.warmup_steps, self.clock.progress())
+        rate = learning_rate(self.config.lr, self.steps, self.config.warmup_steps, self.clock.progress())
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
@@ -171,5 +199,5 @@ class Run:
     def _save(self) -> None:
         states = {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
         figures = {"step": self.steps, "seconds": self.clock.seconds(), "frames": self.frames, "version": self._version}
-        figures |= {"stage": self.checkpoint.stem, "paint": self._paint}
+        figures |= {"stage": self.checkpoint.stem, **self._given}
         save_checkpoint(self.checkpoint, {**states, "ema": self._ema.state_dict(), **figures, "history": self.history})

@@ -1,4 +1,4 @@
-"""Stage 3: train the rolling transformer on episodes, by running its window over them."""
+"""Stage 2: train the rolling transformer on episodes, by running its window over them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(
     c = config.train
     torch.manual_seed(config.seed)
     wan, rolling = build(config)
-    run = Run(wan, config, work / CHECKPOINT, minutes or c.minutes, c.lr, pause_file, start_from)
+    run = Run(wan, config, work / CHECKPOINT, minutes, pause_file, start_from)
     torch.manual_seed(config.seed + run.steps)
     latents = Latents(load_model(config.pictures), run.device, config.model.paint, config.model.calm)
     clips = Clips(work, config.clips)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,7 +37,9 @@ class Intake:
         """Pictures in a video's first block, or in a later one."""
         return self._block * self._vae.stride - (self._vae.stride - 1 if first else 0)
 
-    def add(self, frame: Frame, *, begun: bool = False, counts: bool = True) -> Tensor | None:
+    def add(
+        self, frame: Frame, *, begun: bool = False, counts: bool = True, paint: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor | None:
         """Take a frame of the stream's size.
 
         Args:
@@ -43,6 +47,7 @@ class Intake:
             begun: the video has blocks already, so that this encoder's first picture is not the decoder's first: the
                 encoder is then started with a still copy of it.
             counts: whether it is one of the block's ``frames``; False fills a block up.
+            paint: what is done with each latent frame [1, C, h, w].
 
         Returns:
             The block that it completes, [F, C, h, w]; ``take`` then gives its frames.
@@ -58,7 +63,8 @@ class Intake:
         if len(self._pictures) < self._encoder.wanted:
             return None
         pictures, self._pictures = self._pictures, []
-        self._latents.append(self._encoder(torch.from_numpy(np.stack(pictures))))
+        latent = self._encoder(torch.from_numpy(np.stack(pictures)))
+        self._latents.append(latent if paint is None else paint(latent))
         if len(self._latents) < self._block:
             return None
         latents, self._latents = self._latents, []

@@ -93,7 +93,8 @@ def load_on_pictures(
     torch_device = choose("torch", device).device
     dtype = precision or (torch.float32 if torch_device.type == "cpu" else torch.bfloat16)
     if facts.paint and max(facts.paint) >= len(pictures.alphas_cumprod):
-        raise ModelError(f"{shown(folder / FACTS)}: paint has a timestep that {pictures.name} does not know")
+        last = len(pictures.alphas_cumprod) - 1
+        raise ModelError(f"{shown(folder / FACTS)}: paint = {list(facts.paint)}: {pictures.name} knows 0 to {last}")
     _check_geometry(folder, read_json(folder / "transformer" / "config.json"), pictures)
     wan = pretrained(folder / "transformer", TRANSFORMER, torch.float32)
     transformer = RollingTransformer(wan, dtype).to(torch_device)
@@ -125,6 +126,8 @@ def _facts(folder: Path) -> Facts:
             raise ConfigError(
                 f"paint = {list(facts.paint)}: one timestep for each level from 1 to {len(facts.steps) - 1}"
             )
+        if facts.calm and not facts.paint:
+            raise ConfigError(f"calm = {facts.calm}: that is for what is painted, and paint is empty")
         if any(side % MULTIPLE or side < 64 for side in facts.size):
             raise ConfigError(f"size = {list(facts.size)}: two multiples of {MULTIPLE}, 64 or more")
     except (ConfigError, TypeError) as error:

@@ -16,14 +16,14 @@ from engines.pool import shared_engine
 from streamdiff.calm import Calm
 from streamdiff.conditioning import Conditioning
 from streamdiff.models.base import Model
+from streamdiff.rolling.by_size import BySize
 from streamdiff.rolling.config import RollingConfig
 from streamdiff.schedule import Plan, make_plan, slot_noise
 from streamdiff.stream_batch import Terms, advance, conditioning_of, enter, joined
 
 
-@dataclass(frozen=True)
 class Painter:
-    """What paints.
+    """What paints, for all the videos of a model.
 
     Attributes:
         model: the picture model.
@@ -32,10 +32,18 @@ class Painter:
         calm: share of the picture before that is kept where nothing moves.
     """
 
-    model: Model
-    runtime: Runtime
-    timesteps: tuple[int, ...]
-    calm: float = 0.0
+    def __init__(self, model: Model, runtime: Runtime, timesteps: tuple[int, ...], calm: float = 0.0) -> None:
+        """A painter; the arguments are its attributes."""
+        self.model, self.runtime, self.timesteps, self.calm = model, runtime, timesteps, calm
+        self._unets = BySize(lambda *size: shared_engine(runtime, model.denoiser(*size)))
+
+    def unet(self, width: int, height: int, conditioning: int) -> Engine:
+        """The UNet for pictures of a size; `conditioning` is the width of its rows.
+
+        Raises:
+            EngineError: it cannot be built here.
+        """
+        return self._unets(width, height, conditioning)
 
 
 @dataclass(frozen=True)
@@ -71,21 +79,26 @@ class Brushes:
 
     def __init__(self, painter: Painter) -> None:
         self._painter = painter
+        self._conditioning = Conditioning(painter.model, painter.runtime)
+        self._latest: tuple[RollingConfig, Brush] | None = None
         self.calm = Calm()
         self.calm.keep(painter.calm)
-        self._conditioning = Conditioning(painter.model, painter.runtime)
 
     def __call__(self, config: RollingConfig) -> Brush:
-        """The brush.
+        """The brush; the same again where nothing has changed that it is made of.
 
         Raises:
             EngineError: the picture model's networks cannot be built here.
         """
+        if self._latest is not None and self._latest[0].changed(recache=config.recache) == config:
+            return self._latest[1]
         model, runtime = self._painter.model, self._painter.runtime
         size = config.width, config.height
         plan = make_plan((self._painter.timesteps[config.level - 1],), model.alphas_cumprod, model.prediction)
         rows = self._conditioning.rows(plan.timesteps, config.prompt, config.second_prompt, config.blend)
-        unet = shared_engine(runtime, model.denoiser(*size, rows[0].shape[1]))
+        unet = self._painter.unet(*size, rows[0].shape[1])
         noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(runtime.device)
         terms = Terms(positive=rows, negative=(), noise=noise)
-        return Brush(unet, plan, terms, model.image_conditioned, self.calm)
+        brush = Brush(unet, plan, terms, model.image_conditioned, self.calm)
+        self._latest = config, brush
+        return brush

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,10 +10,8 @@ from torch import Tensor
 from engines.base import Engine, Runtime
 from engines.pool import shared_engine
 from streamdiff.models.base import Model
+from streamdiff.rolling.by_size import BySize
 from streamdiff.rolling.vae import VideoDecoder, VideoEncoder
-
-KEPT = 4
-"""Sizes whose engines are kept while nobody uses them: changing back to one costs nothing."""
 
 
 class PictureVae:
@@ -39,8 +36,8 @@ class PictureVae:
         self.model = model
         self.runtime = runtime
         self.channels = model.latent_channels
-        self._engines: OrderedDict[tuple[int, int], tuple[Engine, Engine]] = OrderedDict()
-        self._lock = threading.Lock()
+        # Of what it needs alone: a method of this would keep this, and the engines with it, until a garbage collection.
+        self._engines = BySize(partial(_build, model, runtime))
 
     def engines(self, width: int, height: int) -> tuple[Engine, Engine]:
         """Encoder and decoder for pictures of a size.
@@ -48,20 +45,7 @@ class PictureVae:
         Raises:
             EngineError: they cannot be built here.
         """
-        size = width, height
-        with self._lock:
-            found = self._engines.get(size)
-        if found is None:
-            # Not under the lock: whoever uses another size meanwhile does not wait for this one.
-            networks = self.model.encoder(*size), self.model.decoder(*size)
-            encoder, decoder = (shared_engine(self.runtime, network) for network in networks)
-            found = encoder, decoder
-        with self._lock:
-            self._engines[size] = found
-            self._engines.move_to_end(size)
-            if len(self._engines) > KEPT:
-                self._engines.popitem(last=False)
-        return found
+        return self._engines(width, height)
 
     def ready(self, width: int, height: int) -> None:
         """Build a size's engines.
@@ -78,6 +62,12 @@ class PictureVae:
     def decoder(self) -> VideoDecoder:
         """A decoder at the beginning of a video."""
         return _PictureDecoder(self)
+
+
+def _build(model: Model, runtime: Runtime, width: int, height: int) -> tuple[Engine, Engine]:
+    networks = model.encoder(width, height), model.decoder(width, height)
+    encoder, decoder = (shared_engine(runtime, network) for network in networks)
+    return encoder, decoder
 
 
 class _OfOneVideo:

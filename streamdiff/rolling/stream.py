@@ -148,7 +148,7 @@ class RollingStream:
             self._check_open()
             self._switch()
             self._finish_gathered()
-            self._intake.end()
+            self._end_camera()
             shape = self._denoiser.noise_shape[1:]
             self._enter(torch.zeros(shape, device=self.model.transformer.device), None, level=0)
             yield from self._taken()
@@ -172,7 +172,8 @@ class RollingStream:
         """Change settings; they are in force from the next block that enters.
 
         Raises:
-            ConfigError: unknown name, value out of bounds, or a level the model does not have. Nothing has changed.
+            ConfigError: unknown name, value out of bounds, or a level the model does not have.
+            EngineError: an engine for a new size cannot be built. In either case nothing has changed.
         """
         self._check_open()
         config = self._wanted.config.changed(**settings)
@@ -301,9 +302,7 @@ class RollingStream:
     def _gather(self, frame: Frame, *, counts: bool = True) -> None:
         """Take a camera's frame; the one that completes a block lets it in."""
         try:
-            latents = self._intake.add(frame, begun=self._begun, counts=counts)
-            if latents is not None and self._active.brush is not None:
-                latents = self._active.brush(latents)
+            latents = self._intake.add(frame, begun=self._begun, counts=counts, paint=self._active.brush)
         except BaseException:
             self.lost += len(self._intake.take())
             self._begin_anew()
@@ -341,7 +340,13 @@ class RollingStream:
     def _begin_anew(self) -> None:
         """A first block that failed is none: the next is the first, for the encoder as for the decoder."""
         if not self._begun:
-            self._intake.end()
+            self._end_camera()
+
+    def _end_camera(self) -> None:
+        """What the camera shows next is another video."""
+        self._intake.end()
+        if self._brushes is not None:
+            self._brushes.calm.forget()
 
     def _advance(self) -> None:
         self._leave(self._denoiser.advance())

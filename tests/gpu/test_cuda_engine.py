@@ -220,7 +220,8 @@ def test_no_host_synchronisation_in_a_fused_step() -> None:
 
 def test_any_change_in_the_middle_agrees_with_the_cpu() -> None:
     changes = ({}, {"prompt": "b"}, {"guidance": "self", "guidance_scale": 1.5}, {"steps": 3}, {"width": 72},
-               {"seed": 4}, {"frame_buffer_size": 2}, {"reuse_every": 2}, {"reuse_every": 1, "steps": 1})  # fmt: skip
+               {"seed": 4}, {"frame_buffer_size": 2}, {"reuse_every": 2}, {"reuse_every": 1, "steps": 1},
+               {"calm": 0.7}, {"calm": 0.3, "prompt": "c"}, {"steps": 2}, {"calm": 0.0})  # fmt: skip
     outs: list[list[Frame]] = []
     for made in (cuda_toy(), toy()):
         stream, out, count = made.stream(steps=2), [], 0

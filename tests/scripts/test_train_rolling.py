@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import typer
 
 from scripts.train_rolling import clips, evaluate, export, train
 from scripts.train_rolling.card import FIGURES, write_card
@@ -150,6 +151,13 @@ def test_every_stage(tmp_path: Path, config_file: Path, monkeypatch: pytest.Monk
     told = {"stage": "rolling", "steps": later["step"], "frames": later["frames"], "seconds": later["seconds"]}
     assert after and after["history"] == [told]
 
+    other = tmp_path / "other.toml"
+    other.write_text(config_file.read_text().replace("paint = [699, 399]", "paint = [699, 299]"))
+    for refused in (export.main, train.main):
+        with pytest.raises(
+            typer.BadParameter, match=r"paint = \[699, 399\] and calm = 0.7, the config has \[699, 299\]"
+        ):
+            refused(work=work, config_file=other, **({"pictures": pictures} if refused is train.main else {}))
     export.main(work=work, data=data, out=model, config_file=config_file)
     assert json.loads((model / "rolling.json").read_text())["paint"] == [699, 399]
     train.main(work=tmp_path / "later", start_from=model, **after_it)
@@ -162,13 +170,16 @@ def test_every_stage(tmp_path: Path, config_file: Path, monkeypatch: pytest.Monk
     evaluate.main(data=data, model=model, config_file=config_file, style=["anime"], sample=sample, frames=12, level=2)
     assert sample.stat().st_size > 1000 and not (model / FIGURES).exists()
     figures = {"flicker": 1.0, "warped": 2.0, "left": 0.5}
-    row = {"stream": figures, "rolling": figures}
-    told = {"clips": ["a.mp4"], "frames": 12, "level": 2, "strength": 0.5, "fps": 9.0, "machine": "here"}
+    row = {"stream": figures, "calm": {**figures, "flicker": 0.8}, "rolling": figures}
+    told = {"clips": ["a.mp4"], "frames": 12, "level": 2, "strength": 0.5, "fps": 9.0, "machine": "here", "calm": 0.7}
     (model / FIGURES).write_text(json.dumps({**told, "mean": row, "styles": {"anime": row}}))
     write_card(model, load_config(config_file), data)
     card = (model / "MODEL_CARD.md").read_text()
     assert f"video: 0 minutes, {later['step']} steps" in card
-    assert "| anime | 1.00 | 1.00 | 2.00 | 2.00 | 0.50 | 0.50 |" in card and "9.0 pictures a second" in card
+    assert (
+        "| anime | 1.00 | 0.80 | 1.00 | 2.00 | 2.00 | 2.00 | 0.50 | 0.50 | 0.50 |" in card
+        and "9.0 pictures a second" in card
+    )
 
 
 def test_steadiness_is_what_moves_with_the_picture() -> None:

@@ -131,7 +131,7 @@ def test_screens_are_those_a_latent_cell_can_hold(name: str, tone: int) -> None:
         assert np.ptp(middle, axis=(0, 1)).max() <= 1
 
 
-@pytest.mark.parametrize("name", [n for n, s in STYLES.items() if s.screen and n != "pixel art"])
+@pytest.mark.parametrize("name", [n for n, s in STYLES.items() if s.screen])
 def test_screens_are_there(name: str) -> None:
     even = (STYLES[name].stylise(np.full((64, 64, 3), tone, np.uint8)) for tone in (40, 110, 200))
     assert max(int(np.ptp(styled, axis=(0, 1)).max()) for styled in even) > 2
