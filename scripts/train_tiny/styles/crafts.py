@@ -31,12 +31,15 @@ WINDOW = palette((34, 24, 96), (112, 30, 112), (24, 120, 150), (238, 160, 52), (
 
 
 def pixel_art(x: Plane) -> Plane:
-    """8-pixel blocks (one per latent cell) of a limited bright palette."""
+    """8-pixel blocks (one per latent cell) of a limited bright palette, thin dark lines between them."""
     y = saturate(levels(x, 0.9), 1.5)
     small = f32(cv2.resize(y, (x.shape[1] // 8, x.shape[0] // 8), interpolation=cv2.INTER_AREA))
     small = f32(np.clip(small + 0.8 * (small - blur(small, 1.0)), 0, 1))
-    small = f32(np.round(small * 6) / 6)
-    return f32(cv2.resize(small, (x.shape[1], x.shape[0]), interpolation=cv2.INTER_NEAREST))
+    light = grey(small)[..., None]  # in few levels, the hue as it is: channels in their own levels stain what is grey
+    small = f32(np.clip(quantise(light, 6, 8.0) + 1.1 * (small - light), 0, 1))
+    blocks = f32(cv2.resize(small, (x.shape[1], x.shape[0]), interpolation=cv2.INTER_NEAREST))
+    v, u = in_cell(x.shape, 8)
+    return blocks * (0.8 + 0.2 * step(f32(np.minimum(1 - u, 1 - v)), 0.06, 0.13))[..., None]
 
 
 def mosaic(x: Plane) -> Plane:

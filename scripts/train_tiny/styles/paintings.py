@@ -32,16 +32,17 @@ STARRY = palette((14, 22, 72), (36, 82, 170), (110, 168, 216), (238, 218, 130), 
 
 
 def oil_painting(x: Plane) -> Plane:
-    """Thick strokes of rich warm paint along the form, lit from the side."""
+    """Broad thick strokes of rich warm paint along the form, lit from the side, on canvas whose weave shows."""
     y = levels(x, 0.7)
     g = grey(y)
-    rough = y + 1.6 * (y - blur(y, 2.0))
-    paint = along(along(kuwahara(f32(rough), 2), g, 9), g, 7)
-    paint = saturate(f32(np.clip(paint, 0, 1)), 1.7)
-    warm = np.clip(np.power(paint, 1.1) * colour(262, 226, 168), 0, 1)
-    ridges = along(f32(g - blur(g, 2.0))[..., None], g, 9)[..., 0]
-    light = relief(grey(f32(warm)), 0.5) + np.clip(2.0 * ridges, -0.12, 0.12)
-    return f32(warm * (0.6 + 0.4 * ink(g, 1.1, 12.0, 0.05))[..., None] + light[..., None])
+    rough = f32(np.clip(y + 1.2 * (y - blur(y, 3.0)), 0, 1))
+    paint = saturate(along(along(kuwahara(rough, 4), g, 13), g, 9), 1.7)
+    warm = f32(np.clip(np.power(paint, 1.1) * colour(262, 226, 168), 0, 1))
+    ridges = along(f32(blur(g, 1.2) - blur(g, 4.0))[..., None], g, 15)[..., 0]
+    light = relief(blur(f32(grey(warm) + 1.5 * ridges), 1.2), 0.5) + np.clip(2.0 * ridges, -0.13, 0.13)
+    v, u = in_cell(x.shape, 8)
+    weave = 0.06 * np.cos(2 * np.pi * u) * np.cos(2 * np.pi * v) * (0.4 + 0.6 * grey(warm))
+    return f32(warm * (0.5 + 0.5 * ink(g, 1.4, 12.0, 0.05))[..., None] + (light + weave)[..., None])
 
 
 def watercolor(x: Plane) -> Plane:
@@ -78,16 +79,15 @@ def impressionism(x: Plane) -> Plane:
 
 
 def pointillism(x: Plane) -> Plane:
-    """Dots of pure colour side by side on pale canvas, a warm and a cold one for each latent cell."""
+    """Dots of colour side by side on pale canvas, for each latent cell a light warm one and a dark cold one."""
     y = saturate(f32(np.power(levels(x, 0.9), 0.9)), 2.2)
     v, u = in_cell(x.shape, 8)
-    radius = 0.40 - 0.14 * grey(y)
     edge = np.hypot(0.5 - np.abs(u - 0.5), 0.5 - np.abs(v - 0.5))  # from the nearest corner of the cell
-    warm = 1 - step(f32(np.hypot(u - 0.5, v - 0.5) - radius), -0.08, 0.08)
-    cold = 1 - step(f32(edge - radius), -0.08, 0.08)
-    under = mix(flat(x, colour(250, 242, 222)), y, 0.3)
-    dotted = mix(under, f32(np.clip(y * colour(310, 222, 170), 0, 1)), warm * 0.95)
-    dotted = mix(dotted, f32(np.clip(y * colour(185, 246, 345), 0, 1)), cold * 0.95)
+    warm = 1 - step(f32(np.hypot(u - 0.5, v - 0.5)), 0.30, 0.42)
+    cold = 1 - step(f32(edge), 0.26, 0.38)
+    canvas = mix(flat(x, colour(250, 242, 222)), y, 0.5)
+    dotted = mix(canvas, f32(np.clip(y * colour(125, 140, 235) + colour(6, 6, 24), 0, 1)), cold)
+    dotted = mix(dotted, f32(np.clip(y * colour(330, 244, 180) + 0.07, 0, 1)), warm)
     return f32(dotted * (0.45 + 0.55 * ink(grey(y), 1.2, 14.0, 0.04))[..., None])
 
 

@@ -20,13 +20,14 @@ _ALL = (
         "oil painting",
         paintings.oil_painting,
         ("oil on canvas", "oil paint", "classical painting", "thick paint", "impasto", "painting", "rembrandt"),
-        share=1.5,
+        share=1.6,
+        screen=True,
     ),
     Style(
         "watercolor",
         paintings.watercolor,
         ("watercolour", "watercolor painting", "aquarelle", "water colours", "wash painting"),
-        share=1.3,
+        share=1.5,
     ),
     Style(
         "comic book",
@@ -104,7 +105,7 @@ _ALL = (
         "impressionism",
         paintings.impressionism,
         ("impressionist painting", "monet", "claude monet", "impressionist", "renoir", "water lilies"),
-        share=1.2,
+        share=1.5,
     ),
     Style(
         "pointillism",
