@@ -146,7 +146,7 @@ class Fusing:
         if self._recorder is None:
             return None
         state = engines, plan, terms.guidance, terms.scale, terms.delta, frames
-        state = *state, (self._calm.memory if self._calm.on else None)
+        state = *state, self._calm.on, (self._calm.memory if self._calm.on else None)
         if state != self._state:
             self.forget()
             self._state = state

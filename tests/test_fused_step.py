@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -90,6 +90,7 @@ WHAT = st.tuples(st.integers(0, 9), st.booleans(), CHANGES, st.sampled_from(["",
 
 
 @settings(max_examples=60, deadline=None)
+@example(start={}, script=[(2, False, {"calm": 0.4}, ""), (3, False, {}, "")], prediction="epsilon", conditioned=False)
 @given(
     start=CHANGES,
     script=st.lists(WHAT, min_size=1, max_size=5),
