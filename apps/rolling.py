@@ -25,7 +25,7 @@ PICTURE_CHOICES = ("model", "vae", "engine", "lora")
 """What the picture mode may choose beside."""
 
 VAE_ENGINES = ("openvino", "cuda", "torch")
-"""Engines that build a VAE by themselves, for any size, when it is wanted."""
+"""Engines that build a VAE, or the UNet that paints, by themselves, for any size, when it is wanted."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from streamdiff.conditioning import Conditioning
 from streamdiff.models.base import Model
 from streamdiff.rolling.by_size import BySize
 from streamdiff.rolling.config import RollingConfig
-from streamdiff.schedule import Plan, make_plan, slot_noise
-from streamdiff.stream_batch import Terms, advance, conditioning_of, enter, joined
+from streamdiff.schedule import make_plan, slot_noise
+from streamdiff.stream_batch import StreamBatch, Terms
 
 
 class Painter:
@@ -48,26 +48,23 @@ class Painter:
 
 @dataclass(frozen=True)
 class Brush:
-    """Successive latents to painted ones, under one prompt, level, seed and size."""
+    """Successive latents to painted ones, under one prompt, level, seed and size.
 
-    unet: Engine
-    plan: Plan
+    Attributes:
+        batch: of one slot, so that what enters comes out at once.
+        terms: what it is denoised by.
+    """
+
+    batch: StreamBatch[None]
     terms: Terms
-    image_conditioned: bool
-    calm: Calm
 
     @torch.inference_mode()
     def __call__(self, latents: Tensor) -> Tensor:
         """Paint [F, C, h, w]; the same noise for every picture, so that what stands still stays as it is."""
-        self.calm.of(self.terms)
         noise = self.terms.noise
-        slots = [enter(self.plan, latents.to(noise.device, noise.dtype), self.terms)]
-        rows = joined(conditioning_of([(0, len(latents), self.terms)]))
-        _, painted = advance(
-            self.unet, self.plan, slots, rows, image_conditioned=self.image_conditioned, calm=self.calm
-        )
-        assert painted is not None  # the plan has one step
-        return painted
+        finished = self.batch.push(latents.to(noise.device, noise.dtype), self.terms, None)
+        assert finished is not None
+        return finished[0]
 
 
 class Brushes:
@@ -99,6 +96,6 @@ class Brushes:
         unet = self._painter.unet(*size, rows[0].shape[1])
         noise = slot_noise(config.seed, plan, model.latent_shape(*size)).to(runtime.device)
         terms = Terms(positive=rows, negative=(), noise=noise)
-        brush = Brush(unet, plan, terms, model.image_conditioned, self.calm)
+        brush = Brush(StreamBatch(unet, plan, image_conditioned=model.image_conditioned, calm=self.calm), terms)
         self._latest = config, brush
         return brush
