@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.torch_engine import TorchRuntime
-from streamdiff import Frame, Stream, StreamConfig
+from streamdiff import Frame, LiveStream, Stream, StreamConfig
 from streamdiff.models.base import Model, Prediction
 
 CHANNELS = 4
@@ -157,3 +158,20 @@ def picture(seed: int, width: int = 64, height: int = 64) -> np.ndarray:
 
 def frames(count: int, seed: int = 0) -> list[Frame]:
     return [Frame(picture(seed * 1000 + i), pts=i / 30, index=i) for i in range(count)]
+
+
+def slow(made: Toy, seconds: float, **settings: object) -> Stream:
+    """A stream whose UNet takes its time, in seconds a call."""
+    forward = made.unet.predict
+
+    def wait(*inputs):  # type: ignore[no-untyped-def]
+        time.sleep(seconds)
+        return forward(*inputs)
+
+    made.unet.predict = wait  # type: ignore[method-assign]
+    return made.stream(**settings)
+
+
+async def collect(live: LiveStream) -> list[Frame]:
+    """All that a stream gives until its end."""
+    return [frame async for frame in live]

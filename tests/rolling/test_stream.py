@@ -16,7 +16,7 @@ from streamdiff.rolling import RollingConfig, RollingModel, RollingStream
 from streamdiff.rolling.cache import BlockCache
 from streamdiff.rolling.denoiser import RollingDenoiser
 from tests.rolling.toys import PictureVae, toy_model
-from tests.toy import frames, picture
+from tests.toy import collect, frames, picture
 
 
 @pytest.fixture(scope="module")
@@ -294,10 +294,6 @@ async def test_a_live_stream_runs_it(plain: RollingModel) -> None:
 
         _, out = await asyncio.gather(feed(), collect(live))
     assert [frame.index for frame in out] == list(range(14))
-
-
-async def collect(live: LiveStream) -> list[Frame]:
-    return [frame async for frame in live]
 
 
 class Failing(PictureVae):
