@@ -145,7 +145,14 @@ class LiveStream(Generic[C]):
             ClosedError: after ``end`` or ``close``, or when the stream ended with an error meanwhile.
             PictureError: not a picture.
         """
-        if not await self._open_input().put(self._accept(frame)):
+        channel, entered = self._open_input(), False
+        try:
+            entered = await channel.put(self._accept(frame))
+        finally:
+            if not entered:
+                with self.metrics.lock:
+                    self.metrics.dropped_in += 1
+        if not entered:
             self._raise_error()
             raise ClosedError("the live stream ended while a frame was waiting to enter")
 
@@ -171,7 +178,10 @@ class LiveStream(Generic[C]):
             self._input.finish()
 
     async def close(self) -> None:
-        """Stop at once, in the middle of anything; what is inside is thrown away. May be called again."""
+        """Stop in the middle of anything, as soon as the model can: after the step, or the building, it is at.
+
+        What is inside is thrown away, and with it changes that no frame came in after. May be called again.
+        """
         self._closed = True
         if self._thread is None:
             return
@@ -219,14 +229,16 @@ class LiveStream(Generic[C]):
 
     def _accept(self, frame: Frame | Any) -> tuple[Frame, int]:
         """The frame as it goes in, and the number of changes made before it."""
-        now = time.monotonic()
+        now, numbered = time.monotonic(), True
         if isinstance(frame, Frame):
             check_pixels(frame.pixels)
             if frame.pixels.flags.writeable:
                 frame = frame.with_pixels(frame.pixels.copy())  # it waits, and a camera fills its array again
         else:
-            frame = Frame(to_pixels(frame)[0].copy(), index=self._count)
+            frame, numbered = Frame(to_pixels(frame)[0].copy()), False
         with self.metrics.lock:
+            if not numbered:
+                frame = replace(frame, index=self._count)
             self._count += 1
             self.metrics.frames_in += 1
             self.metrics.rate_in.tick(now)
@@ -281,12 +293,21 @@ class LiveStream(Generic[C]):
                     self.metrics.model.add(elapsed / self._stream.burst)
             if not self._deliver(finished, burst=max(burst, self._stream.burst)):
                 return
-        if self._input.aborted:
-            return
-        for finished in self._stream.drain():
-            # Nothing comes after these: there is no reason to drop any, and a consumer that is there takes them.
-            if not self._deliver(finished, last=True):
+        while not self._input.aborted:
+            lost = self._stream.lost
+            try:
+                for finished in self._stream.drain():
+                    # Nothing comes after these: there is no reason to drop any, and whoever is there takes them.
+                    if not self._deliver(finished, last=True):
+                        return
                 return
+            except Exception as error:
+                failures += 1
+                with self.metrics.lock:
+                    self.metrics.failed += self._stream.lost - lost
+                if self._policy is Policy.lossless or failures >= MOST_FAILURES:
+                    raise
+                log.error("%d of the last frames lost: %s", self._stream.lost - lost, error)
 
     def _apply_updates(self, made: int) -> None:
         """Apply the changes that were made before a frame came in, as one, and no later ones."""
@@ -304,23 +325,26 @@ class LiveStream(Generic[C]):
             plan = {name: settings.pop(name) for name in ("timesteps", "strength", "steps") if name in settings}
             parts = [part for part in (plan, *({name: value} for name, value in settings.items()), size) if part]
             if len(parts) == 1:
-                self._refuse(parts[0], error)
+                self._refuse([(parts[0], error)])
             else:
+                refused: list[tuple[dict[str, Any], Exception]] = []
                 for part in parts:  # what cannot be takes nothing else with it
                     try:
                         self._stream.update(**part)
-                    except Exception as refused:
-                        self._refuse(part, refused)
+                    except Exception as own:
+                        refused.append((part, own))
+                self._refuse(refused)
         self._fit_input()
 
-    def _refuse(self, settings: dict[str, Any], error: Exception) -> None:
+    def _refuse(self, refused: list[tuple[dict[str, Any], Exception]]) -> None:
         """What validates may still not be buildable here; the stream goes on as it was, and says so."""
-        text = f"settings {', '.join(settings)} were not applied: {error}"
-        log.error("%s", text)
         with self._updates_lock:
             self._renew_config()
-        if self.on_refused is not None:
-            self.on_refused(text)
+        for settings, error in refused:
+            text = f"settings {', '.join(settings)} were not applied: {error}"
+            log.error("%s", text)
+            if self.on_refused is not None:
+                self.on_refused(text)
 
     def _agree(self, error: Exception) -> None:
         """After a failed push: a size may show only there that it does not fit, and the stream went back to its own."""

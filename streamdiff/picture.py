@@ -110,14 +110,20 @@ def _from_torch(tensor: Any) -> tuple[Pixels, Callable[[Pixels], Any]]:
 def _from_pil(image: Any) -> tuple[Pixels, Callable[[Pixels], Any]]:
     from PIL import Image, ImageOps
 
-    upright = ImageOps.exif_transpose(image) or image
+    try:
+        return _converted(ImageOps.exif_transpose(image) or image), Image.fromarray
+    except PictureError:
+        raise
+    except (OSError, ValueError, SyntaxError) as error:  # only now are the bytes of an opened file looked at
+        raise PictureError(f"the picture cannot be read: {error}") from None
+
+
+def _converted(upright: Any) -> Pixels:
     mode = upright.mode
     if mode.startswith("I"):
         # 16 bits, in a mode of 16 or of 32: all 65,536 levels to 256.
         wide: Any = np.asarray(upright)
-        pixels = _from_array((wide.astype(np.float32) / 257).clip(0, 255).round().astype(np.uint8))
-    elif "A" in mode or "a" in mode or "transparency" in upright.info:
-        pixels = on_white(np.asarray(upright.convert("RGBA")))
-    else:
-        pixels = _from_array(np.asarray(upright.convert("RGB")))
-    return pixels, Image.fromarray
+        return _from_array((wide.astype(np.float32) / 257).clip(0, 255).round().astype(np.uint8))
+    if "A" in mode or "a" in mode or "transparency" in upright.info:
+        return on_white(np.asarray(upright.convert("RGBA")))
+    return _from_array(np.asarray(upright.convert("RGB")))

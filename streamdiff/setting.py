@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engines import Runtime
 from streamdiff.conditioning import Conditioning
-from streamdiff.config import StreamConfig
+from streamdiff.config import Guidance, StreamConfig
 from streamdiff.guidance import needs_negative
 from streamdiff.models.base import Model
 from streamdiff.networks import Engines, engines_for
@@ -30,6 +30,13 @@ class Setting:
     plan: Plan
     engines: Engines
     terms: Terms
+
+    @property
+    def load(self) -> tuple[int, int, int]:
+        """How large a step is: pixels of a picture, pictures in the UNet at once, networks kept for it."""
+        config = self.config
+        each = len(self.plan) * (2 if self.terms.guidance is Guidance.full else 1)
+        return config.width * config.height, each * config.frame_buffer_size, 2 if config.reuse_every > 1 else 1
 
 
 def prepare(
@@ -67,8 +74,9 @@ def prepare(
         negative=negative,
         noise=noise,
         guidance=guidance,
-        scale=config.guidance_scale,
-        delta=config.delta,
+        # What has no effect in this mode does not count as a change.
+        scale=1.0 if guidance is Guidance.none else config.guidance_scale,
+        delta=config.delta if guidance in (Guidance.self_negative, Guidance.onetime_negative) else 1.0,
     )
     # The same object where nothing has changed that is drawn by: a recorded step and the filter against flicker go on.
     terms = before.terms if before is not None and _same(made, before.terms) else made

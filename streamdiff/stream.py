@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from engines import Runtime, choose
 from streamdiff.calm import Calm
 from streamdiff.conditioning import Conditioning
 from streamdiff.config import StreamConfig
-from streamdiff.errors import ClosedError
+from streamdiff.errors import ClosedError, ConfigError, StreamdiffError
 from streamdiff.feature_reuse import ReusingUnet
 from streamdiff.frame import Frame, Pixels
 from streamdiff.fused_step import Fusing
@@ -29,6 +30,10 @@ from streamdiff.stream_batch import StreamBatch
 
 if TYPE_CHECKING:
     from streamdiff.models import LoraSpec
+
+
+SHAPE = ("width", "height", "steps", "timesteps", "frame_buffer_size", "guidance", "reuse_every")
+"""Settings that say how large a step is: what may turn out not to fit only when it is first run."""
 
 
 @dataclass
@@ -66,7 +71,7 @@ class Stream:
         self.skipped = 0
         self.lost = 0
         self._conditioning: Conditioning | None = Conditioning(model, runtime)
-        self._wanted = self._active = self._prepare(config, None)
+        self._wanted = self._active = self._proven = self._prepare(config, None)
         self._filter = SimilarityFilter(config.seed)
         self._calm = Calm()
         self._calm.keep(config.calm)
@@ -106,6 +111,8 @@ class Stream:
         """
         from streamdiff.models import load_model
 
+        if isinstance(model, Model) and (lora or vae is not None):
+            raise ConfigError("lora and vae are a part of loading: give them to load_model; this model is loaded")
         StreamConfig.make(**settings)  # before the seconds that loading may take
         runtime = choose(engine, device, precision)
         loaded = model if isinstance(model, Model) else load_model(model, lora=lora, vae=vae)
@@ -164,7 +171,8 @@ class Stream:
         Raises:
             ClosedError: the stream is closed.
             PictureError: the frame's pixels are not uint8 [height, width, 3].
-            Exception: the model's own. What had finished comes out of the next call; what was lost is counted.
+            Exception: the model's own. What had finished comes out of the next call; what was lost is counted. Where
+                nothing has come yet of settings that make a step larger, its ``SHAPE`` goes back to what worked.
         """
         self._check_open()
         check_pixels(frame.pixels)
@@ -174,23 +182,48 @@ class Stream:
         except BaseException:
             self.lost += 1
             raise
+        try:
+            self._take_in(frame)
+        except BaseException:
+            self._take_back()
+            raise
+        return self._taken()
+
+    def _take_in(self, frame: Frame) -> None:
         config = self._active.config
         pixels = cover(frame.pixels, config.width, config.height)
         threshold = config.similarity_threshold
         if threshold is not None and self._filter.skip(pixels, threshold, config.max_skip):
             self._skip(frame)
-            return self._taken()
+            return
         if pixels is frame.pixels and config.frame_buffer_size > 1:
             pixels = pixels.copy()  # it waits, and the caller may use his array again
         self._newest = _Entry(frame.with_pixels(pixels))
         self._waiting.append(self._newest)
         if len(self._waiting) >= config.frame_buffer_size:
             self._enter()
-        return self._taken()
+
+    def _take_back(self) -> None:
+        """After a failure: memory is often asked for only by the first step of a larger shape."""
+        if all(now <= before for now, before in zip(self._active.load, self._proven.load, strict=True)):
+            return
+        with contextlib.suppress(StreamdiffError):
+            self.update(**{name: getattr(self._proven.config, name) for name in SHAPE})
 
     def flush(self) -> list[Frame]:
-        """Finish every frame that is in, without new input; returns them in order."""
-        return [frame for frames in self.drain() for frame in frames]
+        """Finish every frame that is in, without new input; returns them in order.
+
+        Raises:
+            Exception: the model's own; as in ``push``.
+        """
+        finished: list[Frame] = []
+        try:
+            for frames in self.drain():
+                finished += frames
+        except BaseException:
+            self._ready = finished + self._ready
+            raise
+        return finished
 
     def drain(self) -> Iterator[list[Frame]]:
         """As ``flush``, step by step: gives what came out after each."""
@@ -237,7 +270,7 @@ class Stream:
         self._waiting = []
         self._ready = []
         self._newest = self._last = None
-        for name in ("_wanted", "_active", "_batch", "_reusing", "_fusing"):
+        for name in ("_wanted", "_active", "_proven", "_batch", "_reusing", "_fusing"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Stream:
@@ -339,7 +372,8 @@ class Stream:
             return
         latents, entries = finished
         try:
-            pictures = cast("Pixels", self._active.engines.decoder(latents).cpu().numpy())
+            # In memory as in shape, whatever the engine's own order: what takes pictures reads their bytes.
+            pictures = cast("Pixels", self._active.engines.decoder(latents).contiguous().cpu().numpy())
         except BaseException:
             self._lose(entries)
             raise
@@ -349,6 +383,7 @@ class Stream:
         """Make finished pictures [F, H, W, 3] ready; each frame is followed by those that repeat it."""
         # Shown again for every frame that is skipped: nobody may paint on it.
         pictures.flags.writeable = False
+        self._proven = self._active
         for entry, picture in zip(entries, pictures, strict=True):
             entry.done = True
             self._last = picture

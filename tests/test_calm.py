@@ -144,12 +144,14 @@ def test_a_new_look_is_there_at_once() -> None:
 def test_a_control_that_moves_leaves_it_at_work() -> None:
     """Only what is drawn by makes it begin anew."""
     given_ = noisy(12, 64)
-    for names in (["max_skip"], ["calm"], ["max_skip", "calm"]):
+    ways = {"max_skip": lambda i: 20 + i, "calm": lambda i: 0.8 - 0.001 * (i % 2), "delta": lambda i: 1 - 0.01 * i,
+            "guidance_scale": lambda i: 2 + 0.1 * i}  # fmt: skip
+    for names in (["max_skip"], ["calm"], ["max_skip", "calm"], ["delta"], ["guidance_scale"]):
         still, moved = (toy().stream(prompt="a", calm=0.8) for _ in range(2))
         want = [still.push(frame)[0].pixels.astype(float) for frame in given_]
         got: list[np.ndarray[Any, Any]] = []
         for i, frame in enumerate(given_):
-            moved.update(**{name: 20 + i if name == "max_skip" else 0.8 - 0.001 * (i % 2) for name in names})
+            moved.update(**{name: ways[name](i) for name in names})
             got.append(moved.push(frame)[0].pixels.astype(float))
         changes = [np.mean([np.abs(a - b).mean() for a, b in pairwise(out[4:])]) for out in (got, want)]
         assert changes[0] < 1.2 * changes[1]

@@ -161,6 +161,47 @@ async def test_one_failing_frame_is_counted_and_the_stream_goes_on() -> None:
         assert live.metrics.failed == 1
 
 
+async def test_a_failure_at_the_end_costs_what_it_must_and_no_more() -> None:
+    made = toy()
+    stream = made.stream(steps=4)
+    forward, bad = made.unet.predict, [False]
+
+    def unet(*inputs):  # type: ignore[no-untyped-def]
+        if bad[0]:
+            bad[0] = False
+            raise RuntimeError("out of memory")
+        return forward(*inputs)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    async with LiveStream(stream, capacity=8) as live:
+        for frame in frames(5):
+            live.push(frame)
+        while live.metrics.model.count < 2:
+            await asyncio.sleep(0.001)
+        bad[0] = True
+        live.end()
+        got = await collect(live)
+    assert live.metrics.failed <= 1
+    assert len(got) + live.metrics.failed == 5 and [f.index for f in got] == sorted(f.index for f in got)
+
+
+async def test_what_did_not_enter_is_counted() -> None:
+    async with LiveStream(slow(toy(), 0.05), "lossless", capacity=1) as live:
+        for frame in frames(3):
+            await live.put(frame)
+        waiting = asyncio.create_task(live.put(picture(9)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        live.end()
+        with pytest.raises(ClosedError):
+            await live.put(picture(9))
+        got = await collect(live)
+    counts = live.metrics
+    assert len(got) == 3 and counts.frames_in == counts.frames_out + counts.dropped_in == 5
+
+
 async def test_a_model_that_always_fails_ends_the_stream_with_its_error() -> None:
     made = toy()
 

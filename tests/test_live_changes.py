@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
+import torch
 
 from streamdiff import ConfigError, Frame, LiveStream, Stream
 from tests.toy import collect, frames, picture, slow, toy
@@ -92,12 +93,12 @@ async def test_one_setting_that_cannot_be_takes_no_other_with_it(monkeypatch: py
     told: list[str] = []
     async with LiveStream(stream, "lossless") as live:
         live.on_refused = told.append
-        live.update(prompt="kept")
-        live.update(reuse_every=2, strength=0.3, steps=2)
+        live.update(reuse_every=2, strength=0.3, steps=2, prompt="kept", seed=5)
         await live.put(frames(1)[0])
         live.end()
         await collect(live)
         assert (live.config.prompt, live.config.strength, live.config.reuse_every) == ("kept", 0.3, 1)
+        assert live.config == stream.config
     assert told == ["settings reuse_every were not applied: no deep blocks"]
 
 
@@ -123,6 +124,31 @@ async def test_what_a_failed_push_took_back_is_told(monkeypatch: pytest.MonkeyPa
         assert (live.config.width, live.config.prompt) == (64, "kept")
         live.push(frames(2)[1])
         assert (await anext(live)).index == 1
+    assert told == ["settings width were not applied: no memory for it"]
+
+
+async def test_a_size_that_does_not_fit_when_it_is_run_is_taken_back_and_told() -> None:
+    made = toy()
+    predict = made.unet.predict
+
+    def unet(x: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] > 8:
+            raise RuntimeError("no memory for it")
+        return predict(x, conditioning)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    told: list[str] = []
+    async with LiveStream(made.stream()) as live:
+        live.on_refused = told.append
+        live.push(frames(1)[0])
+        await anext(live)
+        live.update(width=128, prompt="kept")
+        live.push(frames(2)[1])
+        while not told:
+            await asyncio.sleep(0.01)
+        assert (live.config.width, live.config.prompt, live.metrics.failed) == (64, "kept", 1)
+        live.push(frames(3)[2])
+        assert (await anext(live)).index == 2
     assert told == ["settings width were not applied: no memory for it"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,14 @@ def test_transparency_is_laid_on_white() -> None:
     for given_picture in (rgba, Image.fromarray(rgba)):
         pixels, _ = to_pixels(given_picture)
         assert pixels[:2].max() == 0 and pixels[3].min() == 255 and (pixels[2] == 127).all()
+
+
+def test_a_damaged_file_that_was_opened_is_refused_in_one_line() -> None:
+    """PIL reads a file's picture only when it is used."""
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(whole, "JPEG")
+    with pytest.raises(PictureError, match="cannot be read"):
+        to_pixels(Image.open(io.BytesIO(whole.getvalue()[:900])))
 
 
 def test_a_turned_photograph_stands_upright() -> None:

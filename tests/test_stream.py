@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -255,6 +257,52 @@ def test_what_had_finished_survives_a_failure_after_it() -> None:
     assert stream.lost == 1
 
 
+def test_what_had_finished_survives_a_failure_at_the_end() -> None:
+    made = toy()
+    stream = made.stream(steps=4)
+    out = [f for frame in frames(5) for f in stream.push(frame)]
+    predict, calls = made.unet.predict, [0]
+
+    def unet(*inputs: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise RuntimeError("out of memory")
+        return predict(*inputs)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        stream.flush()
+    out += stream.flush()
+    assert [f.index for f in out] == sorted({f.index for f in out})
+    assert len(out) + stream.lost == 5
+    assert stream.lost <= 1
+
+
+@pytest.mark.parametrize(
+    "larger", [{"width": 128}, {"steps": 4}, {"frame_buffer_size": 4}, {"guidance": "full", "guidance_scale": 2.0}]
+)
+def test_a_size_that_shows_only_when_it_is_run_that_it_does_not_fit(larger: dict[str, Any]) -> None:
+    made = toy()
+    stream = made.stream()
+    predict = made.unet.predict
+
+    def unet(x: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] * x.shape[-1] > 8:
+            raise RuntimeError("out of memory")
+        return predict(x, conditioning)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    before = stream.config
+    out = stream.push(Frame(picture(0), index=0))
+    stream.update(prompt="kept", **larger)
+    for i in range(1, 8):
+        with contextlib.suppress(RuntimeError):
+            out += stream.push(Frame(picture(i), index=i))
+    assert stream.config == before.changed(prompt="kept", guidance_scale=stream.config.guidance_scale)
+    assert out[-1].index == 7
+    assert len(out) + stream.lost == 8
+
+
 def test_nobody_can_paint_on_what_is_shown_again() -> None:
     stream = toy().stream(similarity_threshold=0.0, max_skip=100)
     first = stream(picture(0))
@@ -357,3 +405,11 @@ def test_from_pretrained_takes_a_model() -> None:
     stream = Stream.from_pretrained(toy().model, engine="torch", device="cpu", prompt="x")
     assert (stream.config.width, stream.config.height) == (SIZE["width"], SIZE["height"])
     assert stream(picture(0)).shape == (64, 64, 3)
+    with pytest.raises(ConfigError, match="give them to load_model"):
+        Stream.from_pretrained(toy().model, engine="torch", device="cpu", lora="x.safetensors")
+
+
+def test_pictures_lie_in_memory_as_their_shape_says() -> None:
+    """Virtual cameras, windows and memory views read bytes."""
+    out = toy().stream().push(Frame(picture(0)))
+    assert out[0].pixels.flags.c_contiguous

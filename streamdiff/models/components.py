@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, cast
@@ -129,6 +130,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", loaded)
 
 
+_VARIANT = re.compile(r"\.(fp16|non_ema)[.-]")  # behind it the suffix, or the number of a shard
+
+
+def _is_half(path: Path) -> bool:
+    variant = _VARIANT.search(path.name)
+    return variant is not None and variant[1] == "fp16"
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of one part: the plain one (or its shards), else the fp16 variant.
 
@@ -136,8 +145,8 @@ def weight_files(folder: Path) -> list[Path]:
         ModelError: none is there.
     """
     found = sorted(folder.glob("*.safetensors"))
-    plain = [path for path in found if ".fp16." not in path.name and ".non_ema." not in path.name]
-    chosen = plain or [path for path in found if ".fp16." in path.name]
+    plain = [path for path in found if not _VARIANT.search(path.name)]
+    chosen = plain or [path for path in found if _is_half(path)]
     if not chosen:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.ckpt"))
         why = (
@@ -169,7 +178,7 @@ def load_module(folder: Path) -> nn.Module:
 
     config = read_json(folder / "config.json")
     made = module_class(config, folder)
-    variant = "fp16" if ".fp16." in weight_files(folder)[0].name else None
+    variant = "fp16" if _is_half(weight_files(folder)[0]) else None
     dtype = {"dtype" if made.__module__.startswith("transformers") else "torch_dtype": torch.float32}
     try:
         with quiet():

@@ -23,10 +23,19 @@ DOWN = (".lora_A.weight", ".lora.down.weight", "_lora.down.weight", ".lora_down.
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """A LoRA file and how strongly it is fused."""
+    """A LoRA file and how strongly it is fused.
+
+    Raises:
+        ModelError: the scale is no number from -10 to 10.
+    """
 
     path: Path
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", user_path(str(self.path)))
+        if not -10 <= self.scale <= 10:
+            raise ModelError(f"the LoRA {shown(self.path)}: its scale must lie between -10 and 10")
 
     @classmethod
     def parse(cls, text: str | Path | LoraSpec) -> LoraSpec:
@@ -42,16 +51,14 @@ class LoraSpec:
         path, separator, scale = text.rpartition(":")
         # "C:\loras\x.safetensors" has a colon and no scale.
         if not separator or "/" in scale or "\\" in scale or scale.endswith(".safetensors"):
-            return cls(user_path(text))
+            return cls(Path(text))
         try:
             value = float(scale)
         except ValueError:
             raise ModelError(
                 f"the LoRA {shown(text)} has a scale that is not a number; write FILE:SCALE, such as x.safetensors:0.8"
             ) from None
-        if not -10 <= value <= 10:
-            raise ModelError(f"the LoRA {shown(text)}: its scale must lie between -10 and 10")
-        return cls(user_path(path), value)
+        return cls(Path(path), value)
 
 
 def check(spec: LoraSpec, components: Components) -> None:

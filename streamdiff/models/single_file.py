@@ -115,7 +115,8 @@ class SingleFileComponents(Components):
             self.folder = self._borrowed(base)
             return
         self._inferred = {"unet": unet, "vae": vae, "text_encoder": text, "scheduler": self._scheduler(width)}
-        self._inferred["unet"]["sample_size"] = 96 if self._inferred["scheduler"]["prediction_type"][0] == "v" else 64
+        predicted = str(self.config("scheduler").get("prediction_type", "epsilon"))  # the folder's word, if it has one
+        self._inferred["unet"]["sample_size"] = 96 if predicted.startswith("v") else 64
         self._tokenizer = found or self._borrowed(base) / "tokenizer"
 
     def _borrowed(self, base: str) -> Path:

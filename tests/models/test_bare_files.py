@@ -99,14 +99,15 @@ def test_what_a_bare_checkpoint_predicts(tmp_path: Path, caplog: pytest.LogCaptu
     file = checkpoint(tmp_path / "x.safetensors", "sd2", folder)
     with caplog.at_level(logging.WARNING, logger="streamdiff.models"):
         model = load_model(file)
-    assert model.prediction == "v_prediction"
+    assert model.prediction == "v_prediction" and model.default_size == (768, 768)
     assert "taken for v_prediction" in caplog.text and "x/scheduler" in caplog.text
     caplog.clear()
     (tmp_path / "x" / "scheduler").mkdir(parents=True)
     (tmp_path / "x" / "scheduler" / "scheduler_config.json").write_text(json.dumps(TURBO))
     with caplog.at_level(logging.WARNING, logger="streamdiff.models"):
         turbo = load_model(file)
-    assert turbo.prediction == "epsilon" and turbo.key != model.key and not caplog.text
+    assert turbo.prediction == "epsilon" and turbo.default_size == (512, 512)
+    assert turbo.key != model.key and not caplog.text
     told = checkpoint(tmp_path / "told.safetensors", "sd2", folder, {"modelspec.prediction_type": "epsilon"})
     with caplog.at_level(logging.WARNING, logger="streamdiff.models"):
         assert load_model(told).prediction == "epsilon"

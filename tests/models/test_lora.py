@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamdiff import ModelError
-from streamdiff.models import Model, load_model
+from streamdiff.models import LoraSpec, Model, load_model
 from tests.models.toys import make_folder, make_lora, make_single_file, whole_unet
 
 IDS = torch.arange(77)[None] % 200
@@ -205,3 +205,6 @@ def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     key = load_model("~/sd15", lora=["~/x y.safetensors:0.5"]).key
     assert key == load_model(folder, lora=[f"{tmp_path / 'x y.safetensors'}:0.5"]).key
+    assert key == load_model(folder, lora=LoraSpec("~/x y.safetensors", 0.5)).key  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="between -10 and 10"):
+        LoraSpec(tmp_path / "x y.safetensors", float("nan"))

@@ -86,14 +86,15 @@ def test_both_precisions_side_by_side(tmp_path: Path) -> None:
     assert same(plain, load_model(folder)) == ALL
 
 
-def test_shards(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_shards(tmp_path: Path, variant: str | None) -> None:
     from diffusers import UNet2DConditionModel
 
     folder = make_folder(tmp_path / "sd15", "sd15")
     plain = load_model(make_folder(tmp_path / "plain", "sd15"))
     unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet")
     (folder / UNET).unlink()
-    unet.save_pretrained(folder / "unet", max_shard_size="200KB")
+    unet.save_pretrained(folder / "unet", max_shard_size="200KB", variant=variant)
     shards = sorted((folder / "unet").glob("*.safetensors"))
     assert len(shards) > 1
     model = load_model(folder)
