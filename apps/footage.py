@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from apps.media.joined import Joined
 from apps.media.reader import Reader
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame, Pixels
@@ -59,6 +60,7 @@ class Wander:
         from pathlib import Path
 
         self.path = Path("wander")
+        self.joined = Joined()
         self.width, self.height = width, height
         self.rate: float | None = rate
         self.frames: int | None = round(seconds * rate)

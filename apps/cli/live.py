@@ -94,7 +94,7 @@ def run_live(
     from apps.live.report import brief, summary
     from apps.live.show import Show
     from apps.sinks.sink import Picture
-    from apps.sinks.uri import sink_from
+    from apps.sinks.uri import check_files, sink_from
     from apps.sinks.window import Window
     from apps.sources.uri import source_from, waits_for_sender
     from apps.uri import shown
@@ -114,6 +114,7 @@ def run_live(
     if outputs.count("window") > 1:
         raise ConfigError("one window is enough: give --output window once")
     sinks = [sink_from(text, open_window) for text in outputs]
+    check_files(outputs, source)
     desk = Desk(wanted)
     with waiting(f"loading {choice.model}"):
         from apps.loading import open_run

@@ -28,7 +28,9 @@ class Osc:
             from pythonosc.osc_server import BlockingOSCUDPServer
         except ModuleNotFoundError:
             raise ConfigError("OSC needs python-osc: pip install 'streamdiff[live]'") from None
-        dispatcher = Dispatcher()
+        # A bundle may say when it is to be acted on. Waiting for that would keep all others waiting, for a sender whose
+        # clock is ahead perhaps for hours: everything is acted on when it comes.
+        dispatcher = Dispatcher(strict_timing=False)
         dispatcher.set_default_handler(self._take)
         try:
             self._server = BlockingOSCUDPServer((host, port), dispatcher)

@@ -30,8 +30,8 @@ STALLED = 5.0
 STEADY = 5.0
 """Seconds that a sink opened again must hold before it counts as working: what is buffered fails later."""
 
-SOUND_KEPT = 10.0
-"""Seconds of sound kept while no picture comes."""
+SOUND_KEPT = 600.0
+"""Seconds of sound kept while no picture comes (115 MB); a recording of a screen may hold one picture for long."""
 
 
 class Outlet:
@@ -71,6 +71,7 @@ class Outlet:
         self._writing_since: float | None = None
         self._retry_at = 0.0
         self._opened_at = -math.inf
+        self._silenced = False  # sound was left out, which is still to be said
         self._broken = False  # something that was begun could not be finished
         self._zero: float | None = 0.0  # the run's time at which this sink's begins; None until its first picture
         self._backoff = Backoff()
@@ -90,28 +91,36 @@ class Outlet:
 
     async def put(self, frame: Frame) -> None:
         """Give a picture, waiting for a sink that is slow, but not for one that blocks."""
-        while self.state == "running" and len(self._frames) >= CAPACITY:
+        while self.state == "running" and len(self._frames) >= CAPACITY and not self._is_stalled(time.monotonic()):
             await asyncio.sleep(0.002)
         self.offer(frame)
 
     def sound(self, sound: Sound) -> None:
         """Give sound, from any thread; it waits for the picture it belongs to."""
-        if self._sink is None or not self._sink.takes_sound:
+        sink = self._sink
+        if sink is None or not sink.takes_sound:
             return
         with self._lock:
             self._sounds.append(sound)
             while sound.pts - self._sounds[0].pts > SOUND_KEPT:
                 self._sounds.popleft()
+                self._silenced = True
 
     def watch(self, now: float) -> None:
         """Look whether the sink still takes anything; asked regularly."""
-        since = self._writing_since
-        if since is not None and now - since > STALLED and self.state == "running":
+        if self._silenced:
+            self._silenced = False
+            self._tell(f"{self.name}: no picture came for {SOUND_KEPT:.0f} s; sound before that was left out")
+        if self._is_stalled(now) and self.state == "running":
             self.state = "blocked"
-            self._tell(f"{self.name}: has taken nothing for {now - since:.0f} s; the others go on")
+            self._tell(f"{self.name}: has taken nothing for {STALLED:.0f} s; the others go on")
+
+    def _is_stalled(self, now: float) -> bool:
+        since = self._writing_since
+        return since is not None and now - since > STALLED
 
     def finish(self) -> None:
-        """Nothing more comes: what waits is written, and the sink completed."""
+        """Nothing more comes: what waits is written, sound too, and the sink completed."""
         self._frames.finish()
 
     def join(self, seconds: float) -> None:
@@ -155,6 +164,7 @@ class Outlet:
                     self._failed()
                     return
                 self._lose(f"{self.name}: {type(error).__name__}: {error}")
+        self._end_sound()
         self._close()
         self.state = "incomplete" if self._broken else "closed"
 
@@ -163,9 +173,7 @@ class Outlet:
         pts = frame.pts or 0.0
         self._zero = zero = pts if self._zero is None else self._zero
         try:
-            for sound in self._due(pts):
-                if sound.pts >= zero:
-                    sink.write_sound(replace(sound, pts=sound.pts - zero))
+            self._write_sound(sink, zero, pts)
             sink.write(replace(self._fitting(sink, frame), pts=pts - zero))
         finally:
             self._writing_since = None
@@ -179,6 +187,23 @@ class Outlet:
         self.rate.tick(now)
         if frame.captured is not None:
             self.latency.add(now - frame.captured)
+
+    def _write_sound(self, sink: Sink, zero: float, until: float) -> None:
+        for sound in self._due(until):
+            if sound.pts >= zero:
+                sink.write_sound(replace(sound, pts=sound.pts - zero))
+
+    def _end_sound(self) -> None:
+        """Write what belongs to the last picture, and what goes on after it."""
+        if self._sink is None or self._zero is None or not self.delivered:
+            return
+        self._writing_since = time.monotonic()
+        try:
+            self._write_sound(self._sink, self._zero, math.inf)
+        except Exception as error:
+            self._tell(str(error) if isinstance(error, DeviceError) else f"{self.name}: {error}")
+        finally:
+            self._writing_since = None
 
     def _due(self, until: float) -> list[Sound]:
         """The sound that begins before a picture's time."""

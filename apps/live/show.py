@@ -159,7 +159,9 @@ class Show:
     def tell(self, text: str) -> None:
         """Say what happened, from any thread."""
         self._messages.append(text)
-        self.on_message(text)
+        # Whoever listened may have gone (a closed terminal, a pipe to head): no reason for anything else to end.
+        with contextlib.suppress(OSError, ValueError):
+            self.on_message(text)
 
     def _work(self, source: Source, sinks: list[Sink], picture: Picture, ready: threading.Event) -> None:
         try:

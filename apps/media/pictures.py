@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from apps.media.atomic import AtomicFile, reason
+from apps.media.joined import Joined
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame, Pixels
 from streamdiff.picture import to_pixels
@@ -47,6 +48,7 @@ class PictureReader:
 
     def __init__(self, path: Path, image: Image.Image) -> None:
         self.path = path
+        self.joined = Joined()
         self._image = image
         self.frames: int | None = _pictures(image)
         self.still = self.frames == 1

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+from apps.media.joined import Joined
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame
 
@@ -25,6 +26,7 @@ class Reader(Protocol):
         rate: frames per second, on average; None where unknown.
         time_base: unit in which the file counts time.
         has_sound: it has a sound track.
+        joined: its times, where it was joined of several.
         warnings: what was found wrong while reading, one line each.
     """
 
@@ -36,6 +38,7 @@ class Reader(Protocol):
     rate: float | None
     time_base: Fraction
     has_sound: bool
+    joined: Joined
     warnings: list[str]
 
     def __enter__(self) -> Reader: ...

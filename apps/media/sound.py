@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import logging
+import math
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+from av.codec import Codec
 from av.error import FFmpegError
 
 from apps.media.atomic import reason
+from apps.media.joined import Joined
 from apps.media.video_reader import open_container, start_of
+
+log = logging.getLogger("streamdiff.media")
 
 AHEAD = 0.5
 """Seconds by which sound is written before the picture it belongs to, so that players need not search for it."""
@@ -24,14 +31,16 @@ class SoundTrack:
     It opens the source a second time: the reader of the picture then needs to know nothing of it.
 
     Attributes:
-        fate: what became of the sound, for the user: "copied", "encoded again as aac", "left out (…)", "none".
+        fate: what became of the sound, for the user: "copied", "encoded again as aac", "left out (…)", "none"; at the
+            end also how many parts of it were damaged.
     """
 
-    def __init__(self, source: Path, target: Any, kind: str, encoder: str) -> None:
+    def __init__(self, source: Path, target: Any, kind: str, encoder: str, joined: Joined) -> None:
         """Add the source's sound streams to a container that is about to be written.
 
         Args:
             source: the file the sound comes from.
+            joined: the times of its picture.
             target: PyAV output container, before its header is written.
             kind: FFmpeg's name of that kind of container.
             encoder: codec for sound that the target cannot hold as it is.
@@ -46,28 +55,41 @@ class SoundTrack:
         for stream in self._source.streams.audio:
             fates.append(self._add(stream, encoder))
         self.fate = ", ".join(dict.fromkeys(fates)) or "none"
+        self._tracks = {index: joined.track() for index in (*self._copies, *self._encoders)}
+        self._decoded = {index: joined.track() for index in self._encoders}  # decoders hold back what they are given
         self._packets = self._demux()
         self._next: Any = None
+        self._left_out = 0
 
     def write_until(self, seconds: float | None) -> None:
-        """Write what belongs to the picture up to a time; all the rest for None."""
-        limit = None if seconds is None else seconds + AHEAD
-        while True:
-            packet = self._next or next(self._packets, None)
+        """Write what belongs to the picture up to a time; all the rest for None.
+
+        What the new file does not take is left out and counted: a moment of silence, as a player would make of it. (A
+        full disk is told by whoever looks after the file itself.)
+        """
+        limit = math.inf if seconds is None else seconds + AHEAD
+        while (packet := self._next or next(self._packets, None)) is not None:
             self._next = None
-            if packet is None:
-                return
-            time = None if packet.dts is None else float(packet.dts * packet.time_base - self._start)
-            if limit is not None and time is not None and time > limit:
-                self._next = packet
-                return
-            self._write(packet)
+            if packet.dts is not None:
+                track, time = self._tracks[packet.stream_index], float(packet.dts * packet.time_base - self._start)
+                if track.is_ahead(time) and limit < math.inf:
+                    self._next = packet  # where the picture of this part begins is not known yet
+                    return
+                if not track.leaps(time) and time + track.offset > limit:
+                    self._next = packet
+                    return
+                track.place(time, float((packet.duration or 0) * packet.time_base))
+            with self._counted():
+                self._write(packet)
 
     def finish(self) -> None:
-        """Write all that is left."""
+        """Write all that is left; ``fate`` then tells whether something had to be left out."""
         self.write_until(None)
         for stream in self._encoders.values():
-            self._target.mux(stream.encode(None))
+            with self._counted():
+                self._target.mux(stream.encode(None))
+        if self._left_out:
+            self.fate += f", but for {self._left_out} damaged part(s)"
 
     def close(self) -> None:
         """Close the source."""
@@ -80,8 +102,9 @@ class SoundTrack:
             self._copies[stream.index] = self._target.add_stream_from_template(stream)
             return "copied"
         try:
-            # Rates that the encoder does not know are resampled by it to the nearest it does.
-            made = self._target.add_stream(encoder, rate=48000 if encoder == "libopus" else stream.rate)
+            # Sound at a rate that the encoder does not know is resampled.
+            known = Codec(encoder, "w").audio_rates or [stream.rate]
+            made = self._target.add_stream(encoder, rate=min(known, key=lambda rate: (abs(rate - stream.rate), -rate)))
             made.layout = "mono" if stream.channels == 1 else "stereo"
             self._encoders[stream.index] = made
             return f"encoded again as {encoder.removeprefix('lib')}"
@@ -103,7 +126,7 @@ class SoundTrack:
     def _write(self, packet: Any) -> None:
         index = packet.stream_index
         if index in self._copies:
-            offset = int(self._start / packet.time_base)
+            offset = round((self._start - Fraction(self._tracks[index].offset)) / packet.time_base)
             if packet.dts is None:
                 return  # cannot be placed in time
             packet.pts = packet.pts - offset if packet.pts is not None else None
@@ -118,8 +141,19 @@ class SoundTrack:
             return  # a moment of silence, as a player would make of it
         for frame in frames:
             if frame.pts is not None:
-                frame.pts -= int(Fraction(self._start) / frame.time_base)
+                time = float(frame.pts * frame.time_base - self._start)
+                placed = self._decoded[index].place(time, frame.samples / frame.sample_rate)
+                frame.pts += round(Fraction(placed - time - float(self._start)) / frame.time_base)
             self._target.mux(encoder.encode(frame))
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        """Leave out what the new file does not take."""
+        try:
+            yield
+        except FFmpegError as error:
+            self._left_out += 1
+            log.debug("sound was left out: %s", error)
 
 
 def _holds(kind: str, stream: Any) -> bool:

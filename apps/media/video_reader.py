@@ -12,6 +12,7 @@ from av.error import FFmpegError
 
 from apps.media.atomic import reason
 from apps.media.colour import display_matrix, upright_rgb
+from apps.media.joined import Joined
 from streamdiff.errors import MediaError
 from streamdiff.frame import Frame
 
@@ -32,11 +33,13 @@ class VideoReader:
             MediaError: not a video, or nothing in it can be decoded.
         """
         self.path = path
+        self.joined = Joined()
         self.warnings: list[str] = []
         self._container = open_container(path)
         try:
-            self._stream: Any = self._container.streams.best("video")
-            self._check()
+            self._stream: Any = video_stream(self._container, path)
+            # Both ways of spreading a decoder over threads; the default is one of them only.
+            self._stream.thread_type = "AUTO"
             self._decoder = self._decode()
             self._first = next(self._decoder, None)
             if self._first is None:
@@ -59,18 +62,18 @@ class VideoReader:
         """Decode; see ``Reader``."""
         last = -1.0
         index = 0
+        track = self.joined.track()
         for index, frame in enumerate(self._frames()):
             shown = self._shown(frame)
-            pts = self._time(frame)
-            if pts is None:
-                pts = last + (shown or 1 / (self.rate or 25)) if index else 0.0
+            pts, lasts = self._time(frame), shown or 1 / (self.rate or 25)
+            pts = (last + lasts if index else 0.0) if pts is None else track.place(pts, lasts)
             # Two frames at one time cannot be written again: the second is shown a moment later.
             pts = max(pts, last + float(self.time_base))
             last = pts
             yield Frame(upright_rgb(frame, self._aspect), pts=pts, index=index, tag=shown)
         # The count in a header is exact or (estimated) zero; a few frames less are an encoder's habit.
         declared = self._stream.frames
-        if declared and index + 1 < declared - max(2, declared // 100):
+        if declared and index + 1 < declared - max(2, declared // 100) and self._stops_before(last):
             self.warnings.append(f"the file ends early: {index + 1} of {declared} frames could be read")
         elif matroska_is_cut(self.path):
             self.warnings.append(f"the file ends early: {index + 1} frames could be read")
@@ -79,15 +82,13 @@ class VideoReader:
         """Close the file."""
         self._container.close()
 
-    def _check(self) -> None:
-        if self._stream is None or self._container.format.name in NOT_VIDEOS:
-            raise MediaError(f"{self.path}: holds neither a picture nor a video")
-        if self._stream.disposition & _ATTACHED_PICTURE:
-            raise MediaError(f"{self.path}: is a sound file with a cover picture, not a video")
-        if self._stream.codec_context is None:
-            raise MediaError(f"{self.path}: its video codec is unknown to this FFmpeg")
-        # Both ways of spreading a decoder over threads; the default is one of them only.
-        self._stream.thread_type = "AUTO"
+    def _stops_before(self, last: float) -> bool:
+        """Whether the last frame's time is not yet the end: an edit hides frames that are counted all the same."""
+        stream = self._stream
+        if not stream.duration or not self.rate:
+            return True
+        end = float((stream.start_time or 0) * self.time_base + stream.duration * self.time_base - self.start)
+        return last < end - 3 / self.rate
 
     def _describe(self, first: av.VideoFrame) -> None:
         stream = self._stream
@@ -164,6 +165,26 @@ def open_container(path: Path) -> Any:
         raise MediaError(
             f"{path}: is not a picture or video this program can read, or is cut short ({reason(error)})"
         ) from error
+
+
+def video_stream(container: Any, name: object) -> Any:
+    """The video in it.
+
+    Args:
+        container: PyAV's.
+        name: for messages.
+
+    Raises:
+        MediaError: there is none, or none that can be decoded.
+    """
+    stream: Any = container.streams.best("video")
+    if stream is None or container.format.name in NOT_VIDEOS:
+        raise MediaError(f"{name}: holds neither a picture nor a video")
+    if stream.disposition & _ATTACHED_PICTURE:
+        raise MediaError(f"{name}: is a sound file with a cover picture, not a video")
+    if stream.codec_context is None:
+        raise MediaError(f"{name}: its video codec is unknown to this FFmpeg")
+    return stream
 
 
 def start_of(container: Any) -> Fraction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -93,8 +94,7 @@ def check_output(output: Path, source: Path | None, *, still: bool | None = None
         raise MediaError(f"{output}: the input is a still picture; name the output {pictures}")
     if still is False and suffix not in VIDEOS:
         raise MediaError(f"{output}: the input is a video; name the output {videos}")
-    if not output.parent.is_dir():
-        raise MediaError(f"{output}: the folder {output.parent} does not exist; make it first")
+    check_folder(output)
     if output.exists():
         if source is not None and source.exists() and output.samefile(source):
             raise MediaError(f"{output}: the output is the input; give it another name")
@@ -102,6 +102,18 @@ def check_output(output: Path, source: Path | None, *, still: bool | None = None
             raise MediaError(f"{output}: is not a regular file")
         if not replace:
             raise MediaError(f"{output}: exists already; leave --no-overwrite out to replace it")
+
+
+def check_folder(output: Path) -> None:
+    """Refuse a file whose folder is not there, or may not be written to.
+
+    Raises:
+        MediaError: in one line, why.
+    """
+    if not output.parent.is_dir():
+        raise MediaError(f"{output}: the folder {output.parent} does not exist; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise MediaError(f"{output}: the folder {output.parent} may not be written to; choose another")
 
 
 def open_writer(output: Path, width: int, height: int, source: Reader | None = None, rate: float = 30.0) -> Writer:
@@ -184,7 +196,7 @@ class VideoWriter:
             if source is not None and source.has_sound:
                 from apps.media.sound import SoundTrack
 
-                self._sound = SoundTrack(source.path, self._container, kind, sound_encoder)
+                self._sound = SoundTrack(source.path, self._container, kind, sound_encoder, source.joined)
                 self.sound = self._sound.fate
         except self._errors as error:
             self._discard()
@@ -226,6 +238,7 @@ class VideoWriter:
             self._mux(self._stream.encode(None), last=True)
             if self._sound is not None:
                 self._sound.finish()
+                self.sound = self._sound.fate
                 self._sound.close()
             self._atomic.file.check()
             container, self._container = self._container, None

@@ -65,9 +65,19 @@ class Encoded:
     takes_sound: bool
 
     def __init__(
-        self, target: str, name: str, kind: str, options: dict[str, str], picture: Picture, *, codec: str, sound: str
+        self,
+        target: str | Path,
+        name: str,
+        kind: str,
+        options: dict[str, str],
+        picture: Picture,
+        *,
+        codec: str,
+        sound: str,
+        final: Path | None = None,
     ) -> None:
-        """Begin; ``to_file`` and ``to_address`` know what belongs together.
+        """Begin; ``to_file`` and ``to_address`` know what belongs together. A file takes the name ``final`` when it is
+        completed, if one is given.
 
         Raises:
             DeviceError: it cannot be opened.
@@ -75,10 +85,12 @@ class Encoded:
         """
         self.name, self.width, self.height = name, picture.width, picture.height
         self.takes_sound = picture.has_sound
+        self._path, self._final = target if isinstance(target, Path) else None, final
         self._live = live = kind not in {k for k, _, _ in FILES.values()}
+        where = target if self._path is None else f"file:{target}"
         encoder, form, quality = _encoder(codec, name)
         try:
-            self._container = av.open(target, "w", format=kind, options=options, timeout=(SILENCE, SILENCE))
+            self._container = av.open(where, "w", format=kind, options=options, timeout=(SILENCE, SILENCE))
         except (FFmpegError, OSError, ValueError) as error:
             raise DeviceError(f"{name}: cannot be opened ({reason(error)})") from error
         rate = Fraction(picture.rate).limit_denominator(1001)
@@ -152,6 +164,19 @@ class Encoded:
                 container.close()
             except (FFmpegError, OSError) as error:
                 self._not_completed(error)
+        self._put_in_place()
+
+    def _put_in_place(self) -> None:
+        """Let a file have its name; one without a picture is none."""
+        if self._path is None:
+            return
+        try:
+            if self._last < 0:
+                self._path.unlink(missing_ok=True)
+            elif self._final is not None:
+                self._path.replace(self._final)
+        except OSError as error:
+            raise DeviceError(f"{self.name}: cannot take its name; it is {self._path} ({reason(error)})") from error
 
     def _not_completed(self, error: Exception) -> None:
         if not self._live:  # a peer that has gone misses nothing; a file lacks its end
@@ -167,13 +192,15 @@ class Encoded:
 def to_file(path: Path, picture: Picture, *, codec: str = "h264", replace: bool = False) -> Encoded:
     """Begin a file that is playable however the program ends.
 
-    An existing file is kept, and the next free name with a number taken, unless it may be replaced.
+    An existing file is kept, and the next free name with a number taken; where it may be replaced, it is so only once
+    the new one is complete.
     """
     if codec == "prores" and path.suffix.lower() != ".mov":
         raise ConfigError(f"{path}: ProRes goes into a .mov file")
     kind, options, sound = FILES[path.suffix.lower()]
-    chosen = path if replace else free_name(path)
-    return Encoded(f"file:{chosen}", str(chosen), kind, options, picture, codec=codec, sound=sound)
+    chosen = free_name(path)
+    final = path if replace and chosen != path else None
+    return Encoded(chosen, str(final or chosen), kind, options, picture, codec=codec, sound=sound, final=final)
 
 
 def to_address(url: str, picture: Picture, *, bearer: str | None = None) -> Encoded:

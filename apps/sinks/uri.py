@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from apps.addresses import host_and_port
+from apps.media.writer import check_folder
 from apps.sinks.sink import OpenSink, Picture, Sink
 from apps.uri import Uri, parse
 from streamdiff.errors import ConfigError, MediaError
@@ -49,7 +50,7 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
     Raises:
         ConfigError, MediaError: it cannot be meant: an unknown kind, option or file type.
     """
-    uri = parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
+    uri = _parsed(text)
     if uri.kind in ("window", "null") and uri.rest:
         raise ConfigError(f"{text}: {uri.kind} takes nothing behind it")
     if uri.kind == "window":
@@ -79,6 +80,29 @@ def sink_from(text: str, open_window: Callable[[Picture], Sink]) -> OpenSink:
 
         return address
     return _file(uri)
+
+
+def check_files(outputs: Sequence[str], source: str) -> None:
+    """Refuse outputs that would replace what is read, or one another.
+
+    Raises:
+        ConfigError: in one line, which.
+    """
+    there: dict[Path, str] = {}
+    for text in outputs:
+        uri = _parsed(text)
+        if uri.kind or not uri.flag("replace"):
+            continue
+        path = Path(uri.rest).resolve()
+        if path in there:
+            raise ConfigError(f"{text}: is an output already; give each another name")
+        if path.exists() and Path(source.partition("?")[0]).exists() and path.samefile(source.partition("?")[0]):
+            raise ConfigError(f"{text}: the output is the input; give it another name")
+        there[path] = text
+
+
+def _parsed(text: str) -> Uri:
+    return parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
 
 
 def _announced(uri: Uri) -> OpenSink:
@@ -118,8 +142,7 @@ def _file(uri: Uri) -> OpenSink:
         )
     if codec not in CODECS:
         raise ConfigError(f"{uri.text}: codec={codec} is not known; known are {', '.join(CODECS)}")
-    if not path.parent.is_dir():
-        raise MediaError(f"{path}: the folder {path.parent} does not exist; make it first")
+    check_folder(path)
 
     begun = False
 

@@ -12,9 +12,9 @@ from av.error import FFmpegError
 
 from apps.media.atomic import reason
 from apps.media.colour import upright_rgb
-from apps.media.video_reader import start_of
+from apps.media.video_reader import start_of, video_stream
 from apps.sources.source import SOUND_RATE, Sound
-from streamdiff.errors import DeviceError, MediaError
+from streamdiff.errors import DeviceError
 from streamdiff.frame import Frame
 
 MOST_RATE = 240
@@ -39,9 +39,7 @@ class Decoded:
         Raises:
             MediaError: there is no video in it.
         """
-        video = next((s for s in container.streams.video if s.codec_context is not None), None)
-        if video is None:
-            raise MediaError(f"{name}: holds no video that can be decoded")
+        video = video_stream(container, name)
         video.thread_type = "SLICE" if live else "AUTO"  # threads by frames hold back a frame each
         self._container, self._name, self._video = container, name, video
         self._sound = next((s for s in container.streams.audio if s.codec_context is not None), None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from apps.media.joined import Joined
 from apps.media.video_reader import open_container
 from apps.sources.decoded import Decoded
 from apps.sources.paced import Paced
@@ -63,12 +64,13 @@ class FileSource:
         begin = 0.0
         try:
             while True:
-                end = begin
+                end, joined = begin, Joined()
+                tracks = {Frame: joined.track(), Sound: joined.track()}
                 for piece in decoded.pieces():
                     if self._closed.is_set():
                         return
-                    pts = begin if piece.pts is None else begin + piece.pts
                     lasts = piece.seconds if isinstance(piece, Sound) else 1 / (self.rate or 25)
+                    pts = begin if piece.pts is None else begin + tracks[type(piece)].place(piece.pts, lasts)
                     end = max(end, pts + lasts)
                     yield replace(piece, pts=pts)
                 if not self._loop or end <= begin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,21 @@ def test_osc_sets_settings(presets: Presets) -> None:
         assert held.config.strength == pytest.approx(before.strength)
         assert sum("nan is no number" in line for line in told) == 4
         assert any("strength" in line for line in told) and any("nonsense" in line for line in told)
+
+
+def test_a_bundle_for_another_time_keeps_nobody_waiting() -> None:
+    from pythonosc import osc_bundle_builder, osc_message_builder
+
+    held = Held()
+    bundle = osc_bundle_builder.OscBundleBuilder(time.time() + 3600)  # a sender whose clock is ahead
+    message = osc_message_builder.OscMessageBuilder("/streamdiff/strength")
+    message.add_arg(0.25)
+    bundle.add_content(message.build())
+    with Osc(Actions(held, (), None, print), "127.0.0.1", 0) as osc:
+        client = osc_client.SimpleUDPClient("127.0.0.1", osc.port)
+        client.send(bundle.build())
+        client.send_message("/streamdiff/steps", 2)
+        assert soon(lambda: (held.config.strength, held.config.steps) == (0.25, 2))
 
 
 def test_midi_moves_settings_and_chooses() -> None:

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from apps.live import intake, outlet
+from apps.live import show as show_module
 from apps.live.backoff import Backoff
 from apps.live.clock import Clock
 from apps.live.report import summary
 from apps.live.show import Show
 from apps.sinks.sink import Picture
+from apps.sources.source import SOUND_RATE, Sound
 from apps.sources.uri import source_from
 from scripts.soak import unaccounted
 from streamdiff.errors import ConfigError, DeviceError, MediaError
+from streamdiff.frame import Frame
 from tests.apps.live.parts import Kept, KeptFor, pictures
 from tests.toy import toy
 
@@ -57,6 +60,66 @@ def test_pictures_and_sound_reach_every_sink(waits: bool) -> None:
         sounds = [sound.pts for sound in kept.sounds]
         assert sounds == sorted(sounds) and len(sounds) >= 50
         assert all(sink.closed for sink in kept.opened)
+
+
+class Played:
+    """A source that gives what it is given, as fast as it is taken."""
+
+    name, width, height, rate, waits, has_sound = "played", 64, 64, 30.0, True, True
+
+    def __init__(self, given: list[Frame | Sound]) -> None:
+        self._given = iter(given)
+
+    def read(self) -> Frame | Sound | None:
+        return next(self._given, None)
+
+    def close(self) -> None:
+        self._given = iter(())
+
+
+def test_no_sound_is_lost_over_a_picture_held_for_long_nor_behind_the_last() -> None:
+    """As a recording of a screen has it: sound all the way, and pictures only where something changes."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    blocks = [Sound(np.zeros((SOUND_RATE // 2, 2), np.int16), i / 2) for i in range(80)]
+    shown = {0.0: Frame(picture, pts=0.0), 26.0: Frame(picture, pts=26.0)}
+    given_ = sorted([*blocks, *shown.values()], key=lambda piece: piece.pts or 0.0)
+    kept = KeptFor()
+    played(Show(toy().stream(), lambda: Played(given_), [kept]))
+    assert len(kept.frames) == 2
+    assert [sound.pts for sound in kept.sounds] == pytest.approx([i / 2 for i in range(80)])
+
+
+def test_a_listener_that_has_gone_ends_nothing() -> None:
+    """A closed terminal, or a pipe to a program that took what it wanted."""
+    kept = KeptFor({3: "lost"})
+    show = Show(toy().stream(), pictures(60, faults={10: "lost"}), [kept])
+
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    show.on_message = gone
+    balanced(played(show))
+    assert show.messages()
+
+
+def test_stopping_does_not_wait_for_a_sink_that_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet, "STALLED", 0.5)
+    monkeypatch.setattr(show_module, "COMPLETING", 0.5)
+    freed = threading.Event()
+
+    class Hanging(Kept):
+        def write(self, frame: Frame) -> None:
+            freed.wait()
+
+    show = Show(toy().stream(), pictures(60, waits=True), [lambda picture: Hanging(picture, {}, [], [])])
+    show.start()
+    time.sleep(0.2)  # less than it takes to be said to block
+    show.stop()
+    try:
+        assert show.wait(10)
+    finally:
+        freed.set()
+    show.join()
 
 
 def test_what_was_seen_before_comes_along() -> None:

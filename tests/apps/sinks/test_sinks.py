@@ -18,7 +18,7 @@ import pytest
 
 from apps.sinks import Picture, Sink
 from apps.sinks.encoded import CODECS
-from apps.sinks.uri import sink_from
+from apps.sinks.uri import check_files, sink_from
 from apps.sources.source import SOUND_RATE, Sound
 from apps.sources.uri import source_from
 from streamdiff.errors import ConfigError, DeviceError, MediaError, StreamdiffError
@@ -70,6 +70,29 @@ def test_what_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
         assert Path(sink.name).name == expected
         write_all(sink)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a-2.mkv", "a.mkv"]
+
+
+def test_what_is_there_is_replaced_only_by_what_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    sink = sink_from(f"{path}?replace=1", no_window)(Picture(96, 64, 25))
+    assert path.read_bytes() == b"old" and sink.name == str(path)
+    sink.close()  # no picture came: there is nothing to replace it by, and no stub is left
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    write_all(sink_from(f"{path}?replace=1", no_window)(Picture(96, 64, 25)))
+    assert path.stat().st_size > 100 and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_output_is_no_input_and_no_other_output(tmp_path: Path) -> None:
+    path, link = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    path.write_bytes(b"old")
+    link.symlink_to(path)
+    for outputs in ([f"{path}?replace=1"], ["window", f"{link}?replace=1"]):
+        with pytest.raises(ConfigError, match="the output is the input"):
+            check_files(outputs, f"{path}?pace=fast")
+    with pytest.raises(ConfigError, match="is an output already"):
+        check_files([f"{path}?replace=1", f"{link}?replace=1"], "camera")
+    check_files([str(path), str(path), f"{tmp_path / 'c.mp4'}?replace=1"], str(path))
 
 
 def test_what_this_run_has_written_is_not_replaced(tmp_path: Path) -> None:
