@@ -8,12 +8,12 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Generic
 
+from streamdiff.changes import Changes
 from streamdiff.channel import Channel
 from streamdiff.errors import ClosedError, ConfigError
 from streamdiff.frame import Frame
@@ -57,8 +57,6 @@ class LiveStream(Generic[C]):
 
     Attributes:
         metrics: counters and latencies, from capture (or push, where a frame has no capture time) to delivery.
-        on_refused: told, in the worker's thread, of settings that validated and could not be built; ``config`` is then
-            what it was before them.
     """
 
     def __init__(
@@ -80,12 +78,7 @@ class LiveStream(Generic[C]):
         # When the last burst came, and how long after the one before it.
         self._burst_at, self._burst_after = -math.inf, 0.0
         self.metrics = Metrics()
-        self.on_refused: Callable[[str], None] | None = None
-        self._config: C = stream.config
-        # Changes not yet applied, and how many were ever made: a frame carries the number that it came in under.
-        self._updates: deque[dict[str, Any]] = deque()
-        self._made = self._applied = self._stamped = 0
-        self._updates_lock = threading.Lock()
+        self._changes = Changes(stream)
         self._error: BaseException | None = None
         self._count = 0
         self._thread: threading.Thread | None = None
@@ -112,7 +105,17 @@ class LiveStream(Generic[C]):
     @property
     def config(self) -> C:
         """The settings of the next frame that enters."""
-        return self._config
+        return self._changes.config
+
+    @property
+    def on_refused(self) -> Callable[[str], None] | None:
+        """Told, in the worker's thread, of settings that validated and could not be built; ``config`` is then what it
+        was before them."""
+        return self._changes.on_refused
+
+    @on_refused.setter
+    def on_refused(self, told: Callable[[str], None] | None) -> None:
+        self._changes.on_refused = told
 
     def push(self, frame: Frame | Any) -> bool:
         """Offer a frame; never waits, whatever the policy.
@@ -162,15 +165,7 @@ class LiveStream(Generic[C]):
         Raises:
             ConfigError: unknown name or value out of bounds; nothing has changed.
         """
-        with self._updates_lock:
-            settings = self._config.implied(settings)
-            self._config = self._config.changed(**settings)
-            if self._updates and self._stamped < self._made:
-                # No frame came in since the last change: they are one, however many are made while nothing moves.
-                self._updates[-1].update(settings)
-                return
-            self._updates.append(dict(settings))
-            self._made += 1
+        self._changes.make(settings)
 
     def end(self) -> None:
         """No more input: what is in is finished, and the iteration then ends."""
@@ -242,8 +237,7 @@ class LiveStream(Generic[C]):
             self._count += 1
             self.metrics.frames_in += 1
             self.metrics.rate_in.tick(now)
-        with self._updates_lock:
-            made = self._stamped = self._made
+        made = self._changes.stamp()
         return (frame if frame.captured is not None else replace(frame, captured=now)), made
 
     def _raise_error(self) -> None:
@@ -274,7 +268,9 @@ class LiveStream(Generic[C]):
             lost = self._stream.lost
             try:
                 burst = self._stream.burst
-                self._apply_updates(made)
+                if not self._input.aborted:
+                    self._changes.apply(made)
+                    self._fit_input()
                 started = time.monotonic()
                 finished = self._stream.push(frame)
                 elapsed = time.monotonic() - started
@@ -284,7 +280,7 @@ class LiveStream(Generic[C]):
                     self.metrics.failed += self._stream.lost - lost
                 if self._policy is Policy.lossless or failures >= MOST_FAILURES:
                     raise
-                self._agree(error)
+                self._changes.agree(error)
                 log.error("frame %d failed, %d lost: %s", frame.index, self._stream.lost - lost, error)
                 continue
             if any(not done.repeated for done in finished):
@@ -308,58 +304,6 @@ class LiveStream(Generic[C]):
                 if self._policy is Policy.lossless or failures >= MOST_FAILURES:
                     raise
                 log.error("%d of the last frames lost: %s", self._stream.lost - lost, error)
-
-    def _apply_updates(self, made: int) -> None:
-        """Apply the changes that were made before a frame came in, as one, and no later ones."""
-        settings: dict[str, Any] = {}
-        with self._updates_lock:
-            while self._applied < made:
-                settings.update(self._updates.popleft())
-                self._applied += 1
-        if not settings or self._input.aborted:
-            return
-        try:
-            self._stream.update(**settings)
-        except Exception as error:
-            size = {name: settings.pop(name) for name in ("width", "height") if name in settings}
-            plan = {name: settings.pop(name) for name in ("timesteps", "strength", "steps") if name in settings}
-            parts = [part for part in (plan, *({name: value} for name, value in settings.items()), size) if part]
-            if len(parts) == 1:
-                self._refuse([(parts[0], error)])
-            else:
-                refused: list[tuple[dict[str, Any], Exception]] = []
-                for part in parts:  # what cannot be takes nothing else with it
-                    try:
-                        self._stream.update(**part)
-                    except Exception as own:
-                        refused.append((part, own))
-                self._refuse(refused)
-        self._fit_input()
-
-    def _refuse(self, refused: list[tuple[dict[str, Any], Exception]]) -> None:
-        """What validates may still not be buildable here; the stream goes on as it was, and says so."""
-        with self._updates_lock:
-            self._renew_config()
-        for settings, error in refused:
-            text = f"settings {', '.join(settings)} were not applied: {error}"
-            log.error("%s", text)
-            if self.on_refused is not None:
-                self.on_refused(text)
-
-    def _agree(self, error: Exception) -> None:
-        """After a failed push: a size may show only there that it does not fit, and the stream went back to its own."""
-        with self._updates_lock:
-            before = dict(self._config)
-            self._renew_config()
-            lost = [name for name, value in dict(self._config).items() if before[name] != value]
-        if lost and self.on_refused is not None:
-            self.on_refused(f"settings {', '.join(lost)} were not applied: {error}")
-
-    def _renew_config(self) -> None:
-        """What the stream has, and the changes still to be applied to it; under their lock."""
-        self._config = self._stream.config
-        for later in self._updates:
-            self._config = self._config.changed(**later)
 
     def _fit_input(self) -> None:
         """Let one burst wait while the model is busy with the one before: its frames then follow closely in time."""
