@@ -1,4 +1,4 @@
-"""What ``make demo`` shows: a moving picture stylised live, its prompt changing while it runs.
+"""What ``make demo-file`` shows: a moving picture stylised live, its prompt changing while it runs.
 
 ``python -m apps.demo [--input FILE] [--out-dir demo-output] [--prompt …]``
 """

@@ -68,8 +68,10 @@ class StreamConfig(Settings):
 
     prompt: str = Field("", description="What the output should look like.")
     second_prompt: str = Field("", description="Another look, to blend with the first.")
-    blend: Annotated[float, Field(ge=0, le=1, description="Share of the second prompt: 0 is the first alone.")] = 0.0
-    negative_prompt: str = Field("", description="What it should not look like; used by guidance above 1.")
+    blend: Annotated[float, Field(ge=0, le=1, description="Share of the second prompt, 0 to 1.")] = 0.0
+    negative_prompt: str = Field(
+        "", description="What it should not look like; for guidance full and onetime, at a scale above 1."
+    )
     strength: Annotated[
         float,
         Field(gt=0, le=1, description="Freedom from the input, above 0 to 1: near 0 keeps it, 1 starts from noise."),
@@ -81,14 +83,15 @@ class StreamConfig(Settings):
         None, description="Raw timesteps, falling; takes the place of strength and steps."
     )
     guidance: Guidance = Field(
-        Guidance.none, description="Of the negative prompt: none, full (twice the work), or residual: self, onetime."
+        Guidance.none,
+        description="Away from the negative prompt: full (twice the work), onetime; from the input: self.",
     )
-    guidance_scale: Annotated[float, Field(ge=0, le=30, description="1 and below means no guidance.")] = 1.0
-    delta: Annotated[float, Field(ge=0, le=5, description="Strength of the residual in self and onetime.")] = 1.0
+    guidance_scale: Annotated[float, Field(ge=0, le=30, description="0 to 30; 1 and below means no guidance.")] = 1.0
+    delta: Annotated[float, Field(ge=0, le=5, description="Of the residual in self and onetime, 0 to 5.")] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Everything random comes from it.")] = 0
-    width: Annotated[int, Field(ge=64, le=4096, description="Pixels, a multiple of 8.")] = 256
-    height: Annotated[int, Field(ge=64, le=4096, description="Pixels, a multiple of 8.")] = 256
-    frame_buffer_size: Annotated[int, Field(ge=1, le=16, description="Frames that enter the denoiser together.")] = 1
+    width: Annotated[int, Field(ge=64, le=4096, description="Pixels, 64 to 4096, a multiple of 8.")] = 256
+    height: Annotated[int, Field(ge=64, le=4096, description="Pixels, 64 to 4096, a multiple of 8.")] = 256
+    frame_buffer_size: Annotated[int, Field(ge=1, le=16, description="1 to 16 frames enter the denoiser together.")] = 1
     similarity_threshold: (
         Annotated[
             float, Field(ge=0, lt=1, description="Skip frames more alike than this, such as 0.95; left out: skip none.")
@@ -96,13 +99,15 @@ class StreamConfig(Settings):
         | None
     ) = None
     reuse_every: Annotated[
-        int, Field(ge=1, le=8, description="Run the whole UNet every N-th frame, its outer blocks alone in between.")
+        int, Field(ge=1, le=8, description="1 to 8: the whole UNet every N-th frame, its outer blocks in between.")
     ] = 1
-    max_skip: Annotated[int, Field(ge=1, le=10_000, description="Most frames skipped in a row.")] = 10
+    max_skip: Annotated[int, Field(ge=1, le=10_000, description="Most frames skipped in a row, to 10000.")] = 10
     calm: Annotated[
         float,
         Field(
-            ge=0, le=0.95, description="Share of the last picture kept where nothing moves, against flicker; try 0.7."
+            ge=0,
+            le=0.95,
+            description="0 to 0.95 of what was drawn is kept where nothing moves, against flicker; try 0.7.",
         ),
     ] = 0.0
 

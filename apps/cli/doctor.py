@@ -106,8 +106,8 @@ def _advice(found: dict[str, Any]) -> list[str]:
     flags = found["cpu_flags"]
     if not found["gpus"]:
         advice.append("no GPU that PyTorch can use: larger models will run far below camera rate here")
-    if flags and not found["gpus"] and "amx_bf16" not in flags and "avx512_bf16" not in flags:
-        advice.append("this CPU has no bf16 units: the model runs in 32 bits, at about half the speed of one that has")
+    if flags and not found["gpus"] and not {"amx_bf16", "avx512_bf16", "avx512bw"} & set(flags):
+        advice.append("this CPU has no AVX-512: the model runs in 32 bits, at about half the speed of one that has it")
     if found["cores"] < 2:
         advice.append("one core only: decoding, the model and encoding take turns")
     missing = [name for name, there in found["encoders"].items() if not there]

@@ -115,7 +115,12 @@ Decoder = Annotated[
 ]
 Level = Annotated[
     int | None,
-    typer.Option("--level", help="Rolling: 1 is the freest, 4 keeps most of the input.", rich_help_panel=_STREAM),
+    typer.Option(
+        "--level",
+        help="Rolling: 1 is the freest, 4 keeps most of the input.",
+        rich_help_panel=_STREAM,
+        show_default="3",
+    ),
 ]
 Timeline = Annotated[
     Path | None,

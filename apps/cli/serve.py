@@ -13,7 +13,7 @@ from apps.cli.progress import waiting
 from apps.loading import Choice
 
 _NETWORK = "Who may come"
-_MADE = "made up, but for this machine alone"
+_MADE = "made up where other machines can reach it"
 
 
 def serve(

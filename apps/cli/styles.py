@@ -16,7 +16,13 @@ COLUMNS = 4
 
 def styles(
     image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="Picture (or a video's first frame) to show them on.")
+        Path | None,
+        typer.Option(
+            "--image",
+            metavar="FILE",
+            help="Picture (or a video's first frame) to show them on.",
+            show_default="an astronaut, of scikit-image",
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Contact sheet to draw: .png .jpg .webp.")

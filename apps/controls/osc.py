@@ -11,7 +11,7 @@ from apps.run_config import RunConfig
 from streamdiff.errors import ConfigError
 
 PREFIX = "/streamdiff/"
-HELP = f"{PREFIX}SETTING VALUE, {PREFIX}preset NAME or NUMBER from 1, {PREFIX}style NUMBER of styles on, {PREFIX}stop"
+HELP = f"{PREFIX}SETTING VALUE, {PREFIX}preset NAME or NUMBER from 1, {PREFIX}style STEPS, {PREFIX}seed, {PREFIX}stop"
 
 
 class Osc:

@@ -28,7 +28,7 @@ KINDS = (
     ("window", "a window; keys: b before/after, i figures, F11 full screen, ? the other keys"),
     ("virtual-camera, virtual-camera:DEVICE", "what Zoom, Meet, Discord and OBS see"),
     ("PATH.mp4 PATH.mov PATH.mkv", "a file that is whole however it ends; ?codec=h264|h265|av1|prores, ?replace=1"),
-    ("rtmp:// srt:// udp:// rtsp://", "a stream to a server"),
+    ("rtmp:// udp:// rtsp://", "a stream to a server; srt:// where FFmpeg has it"),
     ("whip+https://…", "a stream to a WHIP server, such as streamdiff serve; ?bearer=TOKEN where it asks for one"),
     (
         "mjpeg:PORT, mjpeg:HOST:PORT",

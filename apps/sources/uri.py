@@ -23,7 +23,10 @@ KINDS = (
     ("screen, screen:2, screen:X,Y,WxH", "a monitor, or a region of the desktop; ?rate=30"),
     ("PATH", "a video file in real time; ?loop=1, ?pace=fast for as fast as the model takes it"),
     ("PICTURE, FOLDER", "a picture, or a folder's one after another; ?seconds=5, ?loop=0 to end with the last"),
-    ("rtsp:// rtmp:// srt:// udp:// http(s)://", "a stream; rtmp and srt with ?listen=1 wait for the sender"),
+    (
+        "rtsp:// rtmp:// udp:// http(s)://",
+        "a stream; rtmp with ?listen=1 waits for the sender; srt:// where FFmpeg has it",
+    ),
     ("pattern", "a test picture with a clock; ?size=512x512&rate=30"),
 )
 

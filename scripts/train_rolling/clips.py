@@ -56,7 +56,7 @@ def stylise(job: tuple[Path, str]) -> tuple[str, float]:
 
 
 class Clips:
-    """The cached segments, memory-mapped; empty where ``prepare`` has not run."""
+    """The cached segments, memory-mapped; empty where ``clips`` has not run."""
 
     def __init__(self, work: Path, config: ClipsConfig) -> None:
         folder = work / FOLDER

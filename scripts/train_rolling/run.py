@@ -78,7 +78,7 @@ def check_given(checkpoint: dict[str, Any], config: Config, path: Path) -> None:
     if had != has:
         raise typer.BadParameter(
             f"{path} was trained with paint = {had['paint']} and calm = {had['calm']}, the config has {has['paint']} "
-            f"and {has['calm']}; begin in an empty work folder, with --start-from {path}"
+            f"and {has['calm']}; begin in a work folder without {path.name}, with --start-from {path}"
         )
 
 

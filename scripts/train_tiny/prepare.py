@@ -74,7 +74,10 @@ def main(
     cache = Cache(work, config)
     crops = config.data.crops
     if not (work / "index.json").exists():
-        cache.write_index(list_photos(data))
+        found = list_photos(data)
+        if not found:
+            raise typer.BadParameter(f"{data} holds no photographs; give a folder of them: --data FOLDER")
+        cache.write_index(found)
     count = len(cache.photos())
     with get_context("spawn").Pool(processes) as pool, Progress() as bar:
         if min(cache.done(PHOTO)) < count:

@@ -34,7 +34,7 @@ def main(
     work: Annotated[Path, typer.Option(help="folder for caches and checkpoints")] = DEFAULT_WORK,
     config_file: Annotated[Path, typer.Option("--config", help="TOML file")] = DEFAULT_CONFIG,
 ) -> None:
-    """Write vae.pt, begin.pt (for train_unet --start-from) and the tokenizer into an empty work folder."""
+    """Write vae.pt, begin.pt (for train_unet --start-from) and the tokenizer into a work folder without them."""
     config = load_config(config_file)
     taken = [name for name in (VAE_CHECKPOINT, BEGIN, "tokenizer") if (work / name).exists()]
     if taken:

@@ -62,7 +62,7 @@ def test_a_file_for_both_modes(folder: Path, tmp_path: Path, command: Any) -> No
     source, config = video(tmp_path / "in.mp4", 12), tmp_path / "both.toml"
     config.write_text(
         f'mode = "rolling"\nrolling-model = "{folder}"\nmodel = "tiny"\nstrength = 0.6\nprompt = "a lake"\n'
-        "width = 64\nheight = 64\n"
+        'width = 64\nheight = 64\nprecision = "int8"\n'  # of the picture stream's engine
     )
     done = command("run", source, "-o", tmp_path / "out.mp4", "--config", config)
     assert done.code == 0 and "12 frames, 64x64" in done.out, done.err

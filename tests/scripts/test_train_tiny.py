@@ -150,6 +150,9 @@ def test_styles_and_moods_are_many_and_apart() -> None:
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no pictures"):
         Examples(tmp_path)
+    with pytest.raises(typer.BadParameter, match="holds no photographs"):
+        prepare.main(data=tmp_path / "none", work=tmp_path / "work")
+    assert not (tmp_path / "work" / "index.json").exists()
 
 
 def test_the_judge_knows_its_styles_from_its_logits() -> None:
