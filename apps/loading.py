@@ -71,12 +71,15 @@ def open_stream(choice: Choice, source: tuple[int, int] | None = None) -> Stream
     )
 
 
-def open_run(choice: Choice, rolling: SharedRolling | None = None) -> ModalStream:
+def open_run(
+    choice: Choice, rolling: SharedRolling | None = None, source: tuple[int, int] | None = None
+) -> ModalStream:
     """Load the picture model, and the rolling one where the run begins with it, and prepare a stream of both modes.
 
     Args:
         choice: what the user chose.
         rolling: the rolling model, where it is shared with others.
+        source: width and height of what will be pushed: the output has its shape where no size was chosen.
 
     Raises:
         ConfigError, ModelError, EngineError: in one line, what to do.
@@ -86,14 +89,14 @@ def open_run(choice: Choice, rolling: SharedRolling | None = None) -> ModalStrea
     rolling = rolling or rolling_of(choice)
     wanted = choice.check()
     if wanted.mode is Mode.stream:
-        pictures = open_stream(choice)
+        pictures = open_stream(choice, source)
         return ModalStream(pictures, RunConfig.make(**dict(pictures.config)), rolling)
     # The size is that of the output: the picture stream is made for it when it is its turn, if it ever is.
     sides = {name: value for name, value in choice.settings.items() if name in ("width", "height")}
     others = {name: value for name, value in choice.settings.items() if name not in sides}
     pictures = open_stream(replace(choice, settings=others))
     default = pictures.model.default_size
-    width, height = fit_size(default, default[0] * default[1], sides.get("width"), sides.get("height"))
+    width, height = fit_size(source or default, default[0] * default[1], sides.get("width"), sides.get("height"))
     config = RunConfig.make(**{**dict(pictures.config), "mode": wanted.mode, "width": width, "height": height})
     return ModalStream(pictures, config, rolling)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Annotated
 
@@ -116,15 +117,19 @@ def run_live(
     sinks = [sink_from(text, open_window) for text in outputs]
     check_files(outputs, source)
     desk = Desk(wanted)
-    with waiting(f"loading {choice.model}"):
-        from apps.loading import open_run
-        from apps.prompts import about_settings
+    with contextlib.ExitStack() as opened:
+        # What it shows decides the shape of what comes out. A sender is not kept waiting for the model to be loaded.
+        first = [] if waits_for_sender(source) else [open_source()]
+        opened.callback(lambda: [unused.close() for unused in first])
+        shape = next(((s.width, s.height) for s in first if s.width > 0 and s.height > 0), None)
+        with waiting(f"loading {choice.model}"):
+            from apps.loading import open_run
+            from apps.prompts import about_settings
 
-        stream = open_run(choice)
-    with stream:
+            stream = opened.enter_context(open_run(choice, source=shape))
         for text in about_settings(stream.model, stream.config) if wanted.timeline is None else ():
             note(text)
-        show = Show(stream, open_source, sinks)
+        show = Show(stream, lambda: first.pop() if first else open_source(), sinks)
         show.on_message = note
         pressed.append(
             Keys(desk.steer(show, tuple(style.prompt for style in stream.model.styles), show.tell), show.tell)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from apps.media.joined import Joined
-from apps.media.video_reader import open_container
+from apps.media.video_reader import VideoReader, open_container
 from apps.sources.decoded import Decoded
 from apps.sources.paced import Paced
 from apps.sources.source import Sound
@@ -33,18 +33,16 @@ class FileSource:
         self.waits = not paced
         self._path, self._loop = path, loop
         self._closed = threading.Event()
+        with VideoReader(path) as reader:  # only a picture tells how it stands
+            upright = reader.width, reader.height
         self._container = open_container(path)
         try:
             decoded = Decoded(self._container, str(path))
         except BaseException:
             self._container.close()
             raise
-        self.width, self.height, self.rate, self.has_sound = (
-            decoded.width,
-            decoded.height,
-            decoded.rate,
-            decoded.has_sound,
-        )
+        self.width, self.height = upright
+        self.rate, self.has_sound = decoded.rate, decoded.has_sound
         self._pieces = self._play(decoded)
         self._paced = Paced(self._pieces, self._closed)
 

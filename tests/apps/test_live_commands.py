@@ -15,7 +15,7 @@ import pytest
 
 from apps.sources.file import FileSource
 from streamdiff.models.load import TINY
-from tests.apps.media import video
+from tests.apps.media import turned, video
 from tests.apps.sources.clip import encode, flash_and_beep, pieces
 
 pytestmark = pytest.mark.alone
@@ -43,6 +43,16 @@ def test_a_file_as_fast_as_it_goes_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert pictures_in(tmp_path / "out.mkv") == pytest.approx([i / 25 for i in range(30)], abs=0.002)
     assert "30 pictures read" in done.stdout and done.stdout.count("30 delivered, 0 overtaken, 0 lost") == 2
+
+
+@needs_model
+def test_the_output_has_the_shape_of_what_is_seen(tmp_path: Path) -> None:
+    """A phone's film stands upright, and so does what becomes of it."""
+    source = turned(video(tmp_path / "in.mp4", 5))
+    done = streamdiff("live", "-i", f"{source}?pace=fast", "-o", tmp_path / "out.mkv", "--width", "96")
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [(f.width, f.height) for f in container.decode(video=0)] == [(96, 128)] * 5
 
 
 @needs_model
