@@ -25,6 +25,7 @@ from streamdiff.rolling.model import RollingModel
 from streamdiff.rolling.schedule import Ladder
 from streamdiff.rolling.stream import RollingStream
 from streamdiff.stream import Stream
+from streamdiff.streaming import flushed
 
 
 class SharedRolling:
@@ -128,12 +129,23 @@ class ModalStream:
         except BaseException:
             self._lost += 1
             raise
-        self._keep(self._current.push(self._fitting(frame)))
+        try:
+            self._keep(self._current.push(self._fitting(frame)))
+        except Exception:
+            self._agree()
+            raise
         return self._taken()
+
+    def _agree(self) -> None:
+        """After a failure: a size that turned out not to fit is taken back by the picture stream itself."""
+        if self._wanted.mode is Mode.stream:
+            agreed = RunConfig.make(**{**dict(self._wanted), **dict(self.pictures.config)})
+            if agreed != self._wanted:
+                self._wanted = self._active = agreed
 
     def flush(self) -> list[Frame]:
         """Finish what is in; returns it in order."""
-        return [frame for frames in self.drain() for frame in frames]
+        return flushed(self.drain(), self._put_back)
 
     def drain(self) -> Iterator[list[Frame]]:
         """Finish what is in, step by step."""
@@ -241,6 +253,9 @@ class ModalStream:
         shape = self._rolling.config
         pixels = cover(frame.pixels, self._wanted.width, self._wanted.height)
         return frame.with_pixels(_stretched(pixels, (shape.width, shape.height)))
+
+    def _put_back(self, frames: list[Frame]) -> None:
+        self._ready = frames + self._ready
 
     def _taken(self) -> list[Frame]:
         ready, self._ready = self._ready, []

@@ -59,8 +59,8 @@ def choose_rolling(config: Path | None = None, **given: Any) -> RollingChoice:
     # The file may be that of a live run, which has both modes.
     others = {*RunConfig.model_fields, *PICTURE_CHOICES} - {*RollingConfig.model_fields, *CHOICES}
     said = {name: value for name, value in said.items() if name not in others}
-    if said.get("precision") not in PRECISIONS:  # the picture engines have others, too
-        said.pop("precision", None)
+    if said.get("precision") in ("int8", "fp8"):  # of the picture engines alone
+        del said["precision"]
     said |= {name: value for name, value in given.items() if value not in (None, [])}
     named = {name: said.pop(name) for name in CHOICES if name in said}
     foreign = sorted(set(said) - set(RollingConfig.model_fields))

@@ -149,8 +149,9 @@ class LiveStream(Generic[C]):
             PictureError: not a picture.
         """
         channel, entered = self._open_input(), False
+        accepted = self._accept(frame)
         try:
-            entered = await channel.put(self._accept(frame))
+            entered = await channel.put(accepted)
         finally:
             if not entered:
                 with self.metrics.lock:

@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from engines import Runtime
 from streamdiff.conditioning import Conditioning
@@ -35,8 +36,37 @@ class Setting:
     def load(self) -> tuple[int, int, int]:
         """How large a step is: pixels of a picture, pictures in the UNet at once, networks kept for it."""
         config = self.config
-        each = len(self.plan) * (2 if self.terms.guidance is Guidance.full else 1)
+        each = sum(1 + needs_negative(self.terms.guidance, slot) for slot in range(len(self.plan)))
         return config.width * config.height, each * config.frame_buffer_size, 2 if config.reuse_every > 1 else 1
+
+
+SHAPE = ("width", "height", "steps", "timesteps", "frame_buffer_size", "guidance", "reuse_every")
+"""Settings that say how large a step is: what may turn out not to fit only when it is first run."""
+
+
+class Proof:
+    """Which size of a step has run whole, so that one can go back to it."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._proven, self._load = setting.config, setting.load
+        self._missing = 0
+
+    def begin(self, setting: Setting) -> None:
+        """Another setting has become the active one."""
+        # All slots full, and each kind of network has had its turn.
+        self._missing = len(setting.plan) + setting.config.reuse_every - 1
+
+    def ran(self, setting: Setting) -> None:
+        """A full buffer of frames went in, and the step was run."""
+        self._missing -= 1
+        if self._missing <= 0:
+            self._proven, self._load = setting.config, setting.load
+
+    def back(self, setting: Setting) -> dict[str, Any]:
+        """After a failure: what a setting is to go back to; nothing where as much has run before."""
+        if all(now <= before for now, before in zip(setting.load, self._load, strict=True)):
+            return {}
+        return {name: getattr(self._proven, name) for name in SHAPE}
 
 
 def prepare(

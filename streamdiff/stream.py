@@ -17,23 +17,20 @@ from engines import Runtime, choose
 from streamdiff.calm import Calm
 from streamdiff.conditioning import Conditioning
 from streamdiff.config import StreamConfig
-from streamdiff.errors import ClosedError, ConfigError, StreamdiffError
+from streamdiff.errors import ClosedError, ConfigError
 from streamdiff.feature_reuse import ReusingUnet
 from streamdiff.frame import Frame, Pixels
 from streamdiff.fused_step import Fusing
 from streamdiff.models.base import Model
 from streamdiff.networks import Engines
 from streamdiff.picture import check_pixels, cover, to_pixels
-from streamdiff.setting import Setting, prepare
+from streamdiff.setting import Proof, Setting, prepare
 from streamdiff.similarity import SimilarityFilter
 from streamdiff.stream_batch import StreamBatch
+from streamdiff.streaming import flushed
 
 if TYPE_CHECKING:
     from streamdiff.models import LoraSpec
-
-
-SHAPE = ("width", "height", "steps", "timesteps", "frame_buffer_size", "guidance", "reuse_every")
-"""Settings that say how large a step is: what may turn out not to fit only when it is first run."""
 
 
 @dataclass
@@ -71,7 +68,8 @@ class Stream:
         self.skipped = 0
         self.lost = 0
         self._conditioning: Conditioning | None = Conditioning(model, runtime)
-        self._wanted = self._active = self._proven = self._prepare(config, None)
+        self._wanted = self._active = self._prepare(config, None)
+        self._proof = Proof(self._active)
         self._filter = SimilarityFilter(config.seed)
         self._calm = Calm()
         self._calm.keep(config.calm)
@@ -172,7 +170,7 @@ class Stream:
             ClosedError: the stream is closed.
             PictureError: the frame's pixels are not uint8 [height, width, 3].
             Exception: the model's own. What had finished comes out of the next call; what was lost is counted. Where
-                nothing has come yet of settings that make a step larger, its ``SHAPE`` goes back to what worked.
+                nothing has come yet of settings that make a step larger, its shape goes back to what worked.
         """
         self._check_open()
         check_pixels(frame.pixels)
@@ -184,8 +182,10 @@ class Stream:
             raise
         try:
             self._take_in(frame)
-        except BaseException:
-            self._take_back()
+        except Exception:
+            # Memory is often asked for only by the first step of a larger shape.
+            with contextlib.suppress(Exception):
+                self.update(**self._proof.back(self._active))
             raise
         return self._taken()
 
@@ -203,27 +203,13 @@ class Stream:
         if len(self._waiting) >= config.frame_buffer_size:
             self._enter()
 
-    def _take_back(self) -> None:
-        """After a failure: memory is often asked for only by the first step of a larger shape."""
-        if all(now <= before for now, before in zip(self._active.load, self._proven.load, strict=True)):
-            return
-        with contextlib.suppress(StreamdiffError):
-            self.update(**{name: getattr(self._proven.config, name) for name in SHAPE})
-
     def flush(self) -> list[Frame]:
         """Finish every frame that is in, without new input; returns them in order.
 
         Raises:
-            Exception: the model's own; as in ``push``.
+            Exception: the model's own. What had finished comes out of the next call; what was lost is counted.
         """
-        finished: list[Frame] = []
-        try:
-            for frames in self.drain():
-                finished += frames
-        except BaseException:
-            self._ready = finished + self._ready
-            raise
-        return finished
+        return flushed(self.drain(), self._put_back)
 
     def drain(self) -> Iterator[list[Frame]]:
         """As ``flush``, step by step: gives what came out after each."""
@@ -254,6 +240,7 @@ class Stream:
         self._check_open()
         if self._active is not self._wanted:
             self._fusing.forget()
+            self._proof.begin(self._wanted)
         self._active = self._wanted
         self._batch = self._new_batch()
         self._waiting = []
@@ -270,7 +257,7 @@ class Stream:
         self._waiting = []
         self._ready = []
         self._newest = self._last = None
-        for name in ("_wanted", "_active", "_proven", "_batch", "_reusing", "_fusing"):
+        for name in ("_wanted", "_active", "_batch", "_reusing", "_fusing"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Stream:
@@ -319,6 +306,8 @@ class Stream:
         finally:
             # Whatever happens: a size that does not fit the memory must not keep a smaller one from coming.
             self._active = new
+            if new.load != old.load:
+                self._proof.begin(new)
             if renewed:
                 self._batch = self._new_batch()
                 self._fusing.forget()
@@ -348,6 +337,8 @@ class Stream:
             self._show(*fused)
         else:
             self._leave(finished)
+        if len(entries) == self._active.config.frame_buffer_size:
+            self._proof.ran(self._active)
 
     def _fused(self, entries: list[_Entry]) -> tuple[Pixels, list[_Entry]] | None:
         """Let frames in by the fused step and give what finished; None where there is none for this push."""
@@ -383,7 +374,6 @@ class Stream:
         """Make finished pictures [F, H, W, 3] ready; each frame is followed by those that repeat it."""
         # Shown again for every frame that is skipped: nobody may paint on it.
         pictures.flags.writeable = False
-        self._proven = self._active
         for entry, picture in zip(entries, pictures, strict=True):
             entry.done = True
             self._last = picture
@@ -409,6 +399,9 @@ class Stream:
             self._enter()
         else:
             self._advance()
+
+    def _put_back(self, frames: list[Frame]) -> None:
+        self._ready = frames + self._ready
 
     def _taken(self) -> list[Frame]:
         ready, self._ready = self._ready, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from streamdiff.config import Settings
@@ -48,3 +48,20 @@ class Streaming(Protocol[C_co]):
     def reset(self) -> None:
         """Throw away what is in, and begin anew."""
         ...
+
+
+def flushed(drained: Iterator[list[Frame]], put_back: Callable[[list[Frame]], None]) -> list[Frame]:
+    """All that a ``drain`` gives, in one list.
+
+    Args:
+        drained: the drain.
+        put_back: is given what had come when an error ends it, which then goes on; the next call gives it.
+    """
+    finished: list[Frame] = []
+    try:
+        for frames in drained:
+            finished += frames
+    except BaseException:
+        put_back(finished)
+        raise
+    return finished

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from streamdiff import ClosedError, ConfigError, Frame, LiveStream
+from streamdiff import ClosedError, ConfigError, Frame, LiveStream, PictureError
 from tests.toy import collect, frames, picture, slow, toy
 
 
@@ -195,6 +195,8 @@ async def test_what_did_not_enter_is_counted() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         live.end()
+        with pytest.raises(PictureError):
+            await live.put("no picture")
         with pytest.raises(ClosedError):
             await live.put(picture(9))
         got = await collect(live)

@@ -279,7 +279,14 @@ def test_what_had_finished_survives_a_failure_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "larger", [{"width": 128}, {"steps": 4}, {"frame_buffer_size": 4}, {"guidance": "full", "guidance_scale": 2.0}]
+    "larger",
+    [
+        {"width": 128},
+        {"steps": 4},
+        {"frame_buffer_size": 4},
+        {"guidance": "full", "guidance_scale": 2.0},
+        {"guidance": "onetime", "guidance_scale": 2.0},
+    ],
 )
 def test_a_size_that_shows_only_when_it_is_run_that_it_does_not_fit(larger: dict[str, Any]) -> None:
     made = toy()
@@ -301,6 +308,50 @@ def test_a_size_that_shows_only_when_it_is_run_that_it_does_not_fit(larger: dict
     assert stream.config == before.changed(prompt="kept", guidance_scale=stream.config.guidance_scale)
     assert out[-1].index == 7
     assert len(out) + stream.lost == 8
+
+
+def test_a_buffer_that_does_not_fit_with_all_slots_full() -> None:
+    """Its first steps, with the smaller loads of before, do."""
+    made = toy()
+    stream = made.stream(steps=4)
+    predict = made.unet.predict
+
+    def unet(x: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
+        if len(x) > 5:
+            raise RuntimeError("out of memory")
+        return predict(x, conditioning)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    out: list[Frame] = []
+    stream.update(frame_buffer_size=1)
+    for i in range(6):
+        out += stream.push(Frame(picture(i), index=i))
+    stream.update(frame_buffer_size=2)
+    failed = 0
+    for i in range(6, 22):
+        try:
+            out += stream.push(Frame(picture(i), index=i))
+        except RuntimeError:
+            failed += 1
+    out += stream.flush()
+    assert (failed, stream.config.frame_buffer_size) == (1, 1)
+    assert len(out) + stream.lost == 22
+
+
+def test_ctrl_c_takes_no_setting_back() -> None:
+    made = toy()
+    stream = made.stream()
+    stream(picture(0))
+    stream.update(width=128)
+
+    def interrupted(*_: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    predict, made.unet.predict = made.unet.predict, interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        stream(picture(1))
+    made.unet.predict = predict  # type: ignore[method-assign]
+    assert stream(picture(2)).shape == (64, 128, 3)
 
 
 def test_nobody_can_paint_on_what_is_shown_again() -> None:

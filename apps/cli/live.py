@@ -97,7 +97,7 @@ def run_live(
     from apps.sinks.sink import Picture
     from apps.sinks.uri import check_files, sink_from
     from apps.sinks.window import Window
-    from apps.sources.uri import source_from, waits_for_sender
+    from apps.sources.uri import is_address, source_from, waits_for_sender
     from apps.uri import shown
     from streamdiff.errors import ConfigError
 
@@ -122,6 +122,8 @@ def run_live(
         first = [] if waits_for_sender(source) else [open_source()]
         opened.callback(lambda: [unused.close() for unused in first])
         shape = next(((s.width, s.height) for s in first if s.width > 0 and s.height > 0), None)
+        if first and is_address(source):
+            first.pop().close()  # who sends does not wait either
         with waiting(f"loading {choice.model}"):
             from apps.loading import open_run
             from apps.prompts import about_settings

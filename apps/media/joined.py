@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 BACK = 1.0
-"""Seconds by which a clock must go back to count as another recording's: less is an untidy file's own."""
+"""Seconds by which a clock must go back to be another one: less is an untidy file's own."""
+
+SURE = 0.5
+"""Seconds for which it must go on from there to be another recording's: less is damage."""
 
 
 class Joined:
@@ -22,25 +25,17 @@ class Joined:
 
 
 class Track:
-    """One track of a file, read in its order."""
+    """One track of a file, read in its order. The first that comes to another recording says where that begins."""
 
     def __init__(self, joined: Joined) -> None:
         self._joined = joined
         self._part = 0
-        self._end: float | None = None  # of what has been read, on the file's own clock of this part
-
-    @property
-    def offset(self) -> float:
-        """Seconds that are added to its times in the present part."""
-        return self._joined.parts[self._part]
-
-    def leaps(self, time: float) -> bool:
-        """Whether a piece at this time begins another recording."""
-        return self._end is not None and time < self._end - BACK
-
-    def is_ahead(self, time: float) -> bool:
-        """Whether it begins one that no other track has come to yet, so that its place is not known."""
-        return self.leaps(time) and self._part + 1 == len(self._joined.parts)
+        # On the clock of the present part: the newest piece, and the end of all.
+        self._newest: float | None = None
+        self._end = 0.0
+        # Where pieces on another clock began, on that, and what is added to their times until that is sure.
+        self._other: float | None = None
+        self._shift = 0.0
 
     def place(self, time: float, lasts: float) -> float:
         """Where a piece belongs.
@@ -50,13 +45,20 @@ class Track:
             lasts: seconds.
 
         Returns:
-            Seconds from the beginning of the first recording.
+            Seconds from the beginning of the first recording. Rising where the file's own times rise, but for where
+            damaged ones return, and for the tens of milliseconds by which picture and sound end apart.
         """
-        parts = self._joined.parts
-        if self._end is not None and self.leaps(time):
-            if self._part + 1 == len(parts):
-                parts.append(parts[self._part] + self._end - time)
+        if self._newest is not None and time < self._newest and (self._other is not None or time < self._newest - BACK):
+            if self._other is None:
+                self._other, self._shift = time, self._end + self._joined.parts[self._part] - time
+            if time - self._other < SURE:
+                return time + self._shift
             self._part += 1
-            self._end = None
-        self._end = time + lasts if self._end is None else max(self._end, time + lasts)
-        return time + self.offset
+            if self._part == len(self._joined.parts):
+                self._joined.parts.append(self._shift)
+            self._newest = None
+        self._other = None
+        first = self._newest is None
+        self._newest = time if self._newest is None else max(self._newest, time)
+        self._end = time + lasts if first else max(self._end, time + lasts)
+        return time + self._joined.parts[self._part]

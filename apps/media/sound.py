@@ -58,7 +58,8 @@ class SoundTrack:
         self._tracks = {index: joined.track() for index in (*self._copies, *self._encoders)}
         self._decoded = {index: joined.track() for index in self._encoders}  # decoders hold back what they are given
         self._packets = self._demux()
-        self._next: Any = None
+        self._next: tuple[Any, float] | None = None
+        self._last: dict[int, int] = {}  # times of the packets that were copied last
         self._left_out = 0
 
     def write_until(self, seconds: float | None) -> None:
@@ -68,19 +69,13 @@ class SoundTrack:
         full disk is told by whoever looks after the file itself.)
         """
         limit = math.inf if seconds is None else seconds + AHEAD
-        while (packet := self._next or next(self._packets, None)) is not None:
+        while (waiting := self._next or next(self._packets, None)) is not None:
+            packet, place = self._next = waiting
+            if place > limit:
+                return
             self._next = None
-            if packet.dts is not None:
-                track, time = self._tracks[packet.stream_index], float(packet.dts * packet.time_base - self._start)
-                if track.is_ahead(time) and limit < math.inf:
-                    self._next = packet  # where the picture of this part begins is not known yet
-                    return
-                if not track.leaps(time) and time + track.offset > limit:
-                    self._next = packet
-                    return
-                track.place(time, float((packet.duration or 0) * packet.time_base))
             with self._counted():
-                self._write(packet)
+                self._write(packet, place)
 
     def finish(self) -> None:
         """Write all that is left; ``fate`` then tells whether something had to be left out."""
@@ -111,7 +106,8 @@ class SoundTrack:
         except (ValueError, FFmpegError) as error:
             return f"left out ({reason(error)})"
 
-    def _demux(self) -> Iterator[Any]:
+    def _demux(self) -> Iterator[tuple[Any, float]]:
+        """Its packets, and the time at which each is due."""
         wanted = [s for s in self._source.streams.audio if s.index in self._copies or s.index in self._encoders]
         if not wanted:
             return
@@ -119,18 +115,30 @@ class SoundTrack:
             for packet in self._source.demux(wanted):
                 # The last packets of a demuxer are empty: they only flush decoders.
                 if packet.size or packet.stream_index in self._encoders:
-                    yield packet
+                    yield packet, self._place(packet)
         except FFmpegError:
             return  # the picture's reader meets the same damage, and tells of it
 
-    def _write(self, packet: Any) -> None:
+    def _place(self, packet: Any) -> float:
+        if packet.dts is None:
+            return 0.0
+        time, lasts = (
+            float(packet.dts * packet.time_base - self._start),
+            float((packet.duration or 0) * packet.time_base),
+        )
+        return self._tracks[packet.stream_index].place(time, lasts)
+
+    def _write(self, packet: Any, place: float) -> None:
         index = packet.stream_index
         if index in self._copies:
-            offset = round((self._start - Fraction(self._tracks[index].offset)) / packet.time_base)
             if packet.dts is None:
                 return  # cannot be placed in time
-            packet.pts = packet.pts - offset if packet.pts is not None else None
-            packet.dts -= offset
+            dts = round(Fraction(place) / packet.time_base)
+            if dts <= self._last.get(index, dts - 1):
+                return  # where two recordings meet, the end of one may lie over the beginning of the other
+            self._last[index] = dts
+            packet.pts = packet.pts + dts - packet.dts if packet.pts is not None else None
+            packet.dts = dts
             packet.stream = self._copies[index]
             self._target.mux(packet)
             return

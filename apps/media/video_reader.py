@@ -177,7 +177,9 @@ def video_stream(container: Any, name: object) -> Any:
     Raises:
         MediaError: there is none, or none that can be decoded.
     """
-    stream: Any = container.streams.best("video")
+    known = [s for s in container.streams.video if s.codec_context is not None]
+    best: Any = container.streams.best("video")
+    stream = best if best is None or best.codec_context is not None or not known else known[0]
     if stream is None or container.format.name in NOT_VIDEOS:
         raise MediaError(f"{name}: holds neither a picture nor a video")
     if stream.disposition & _ATTACHED_PICTURE:

@@ -112,7 +112,7 @@ def check_folder(output: Path) -> None:
     """
     if not output.parent.is_dir():
         raise MediaError(f"{output}: the folder {output.parent} does not exist; make it first")
-    if not os.access(output.parent, os.W_OK):
+    if not os.access(output.resolve().parent, os.W_OK):
         raise MediaError(f"{output}: the folder {output.parent} may not be written to; choose another")
 
 

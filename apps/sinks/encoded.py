@@ -198,9 +198,12 @@ def to_file(path: Path, picture: Picture, *, codec: str = "h264", replace: bool 
     if codec == "prores" and path.suffix.lower() != ".mov":
         raise ConfigError(f"{path}: ProRes goes into a .mov file")
     kind, options, sound = FILES[path.suffix.lower()]
-    chosen = free_name(path)
-    final = path if replace and chosen != path else None
-    return Encoded(chosen, str(final or chosen), kind, options, picture, codec=codec, sound=sound, final=final)
+    wanted = path.resolve() if replace else path  # a link stays, and what it points to is replaced
+    chosen = free_name(wanted)
+    final = wanted if replace and chosen != wanted else None
+    return Encoded(
+        chosen, str(path if replace else chosen), kind, options, picture, codec=codec, sound=sound, final=final
+    )
 
 
 def to_address(url: str, picture: Picture, *, bearer: str | None = None) -> Encoded:

@@ -88,17 +88,18 @@ def check_files(outputs: Sequence[str], source: str) -> None:
     Raises:
         ConfigError: in one line, which.
     """
-    there: dict[Path, str] = {}
+    there: dict[Path, bool] = {}  # whether it is to be replaced
     for text in outputs:
         uri = _parsed(text)
-        if uri.kind or not uri.flag("replace"):
+        if uri.kind:
             continue
-        path = Path(uri.rest).resolve()
-        if path in there:
+        path, replaces = Path(uri.rest).resolve(), uri.flag("replace")
+        if path in there and (replaces or there[path]):
             raise ConfigError(f"{text}: is an output already; give each another name")
-        if path.exists() and Path(source.partition("?")[0]).exists() and path.samefile(source.partition("?")[0]):
+        there[path] = replaces or there.get(path, False)
+        read = Path(source.partition("?")[0])
+        if replaces and path.exists() and read.exists() and path.samefile(read):
             raise ConfigError(f"{text}: the output is the input; give it another name")
-        there[path] = text
 
 
 def _parsed(text: str) -> Uri:

@@ -37,7 +37,7 @@ def source_from(text: str) -> OpenSource:
     Raises:
         ConfigError, MediaError: it cannot be meant: an unknown kind or option, a file that is not there.
     """
-    uri = parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
+    uri = _parsed(text)
     if uri.kind == "camera":
         return _camera(uri)
     if uri.kind == "screen":
@@ -56,10 +56,18 @@ def source_from(text: str) -> OpenSource:
     return _file(uri)
 
 
+def is_address(text: str) -> bool:
+    """Whether somebody else sends it, at a pace that does not wait."""
+    return _parsed(text).kind in ADDRESSES
+
+
 def waits_for_sender(text: str) -> bool:
     """Whether opening it takes until somebody sends."""
-    uri = parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
-    return uri.kind in ADDRESSES and uri.flag("listen")
+    return is_address(text) and _parsed(text).flag("listen")
+
+
+def _parsed(text: str) -> Uri:
+    return parse(text, frozenset(k for k in KNOWN if k and k not in ADDRESSES), ADDRESSES, KNOWN)
 
 
 def found() -> list[str]:

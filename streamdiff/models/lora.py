@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,13 @@ class LoraSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", user_path(str(self.path)))
-        if not -10 <= self.scale <= 10:
+        try:
+            scale = float(self.scale)
+        except (TypeError, ValueError):
+            scale = math.nan
+        if not -10 <= scale <= 10:
             raise ModelError(f"the LoRA {shown(self.path)}: its scale must lie between -10 and 10")
+        object.__setattr__(self, "scale", scale)
 
     @classmethod
     def parse(cls, text: str | Path | LoraSpec) -> LoraSpec:

@@ -22,6 +22,7 @@ from streamdiff.rolling.intake import Intake
 from streamdiff.rolling.model import RollingModel
 from streamdiff.rolling.outlet import Load, Outlet
 from streamdiff.rolling.painter import Brush, Brushes
+from streamdiff.streaming import flushed
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class RollingStream:
 
     def flush(self) -> list[Frame]:
         """Finish every frame that is in, without new input; returns them in order. The history stays."""
-        return [frame for frames in self.drain() for frame in frames]
+        return flushed(self.drain(), self._put_back)
 
     def drain(self) -> Iterator[list[Frame]]:
         """As ``flush``, step by step: gives what came out after each. A block begun is filled up with its last."""
@@ -362,6 +363,10 @@ class RollingStream:
             self.lost += len(load or ())
             raise
         self._due += len(load or ())
+
+    def _put_back(self, frames: list[Frame]) -> None:
+        self._ready = frames + self._ready
+        self._due += len(frames) if self._level else 0
 
     def _taken(self) -> list[Frame]:
         ready, self._ready, self._due = self._ready, [], 0

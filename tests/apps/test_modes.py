@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from apps.modes import ModalStream, SharedRolling, level_of
 from apps.run_config import Mode, RunConfig
@@ -142,6 +143,33 @@ async def test_mode_and_size_change_as_one() -> None:
             out = [frame async for frame in live]
         assert len(out) == 6 and live.config.width == 64
         assert sizes == [(64, 64)]  # never at 256: nobody wanted that
+
+
+async def test_a_size_that_does_not_fit_when_it_is_run_is_taken_back_and_told() -> None:
+    made = toy()
+    predict = made.unet.predict
+
+    def unet(x: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] > 8:
+            raise RuntimeError("no memory for it")
+        return predict(x, conditioning)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    config, told = RunConfig.make(**SIZE), list[str]()
+    async with LiveStream(ModalStream(made.stream(**config.of_pictures), config)) as live:
+        live.on_refused = told.append
+        live.push(frames(1)[0])
+        await anext(live)
+        live.update(width=128, prompt="kept")
+        live.push(frames(2)[1])
+        while not told:
+            await asyncio.sleep(0.01)
+        assert (live.config.width, live.config.prompt) == (64, "kept")
+        live.update(prompt="another")
+        live.push(frames(3)[2])
+        assert (await anext(live)).pixels.shape == (64, 64, 3)
+        assert live.metrics.failed == 1
+    assert told == ["settings width were not applied: no memory for it"]
 
 
 def test_what_cannot_be_changes_nothing() -> None:

@@ -81,6 +81,11 @@ def test_what_is_there_is_replaced_only_by_what_is_complete(tmp_path: Path) -> N
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
     write_all(sink_from(f"{path}?replace=1", no_window)(Picture(96, 64, 25)))
     assert path.stat().st_size > 100 and list(tmp_path.iterdir()) == [path]
+    link = tmp_path / "link.mp4"
+    link.symlink_to(path)
+    path.write_bytes(b"old")
+    write_all(sink_from(f"{link}?replace=1", no_window)(Picture(96, 64, 25)))
+    assert link.is_symlink() and path.stat().st_size > 100
 
 
 def test_an_output_is_no_input_and_no_other_output(tmp_path: Path) -> None:
@@ -90,8 +95,10 @@ def test_an_output_is_no_input_and_no_other_output(tmp_path: Path) -> None:
     for outputs in ([f"{path}?replace=1"], ["window", f"{link}?replace=1"]):
         with pytest.raises(ConfigError, match="the output is the input"):
             check_files(outputs, f"{path}?pace=fast")
-    with pytest.raises(ConfigError, match="is an output already"):
-        check_files([f"{path}?replace=1", f"{link}?replace=1"], "camera")
+    for outputs in ([f"{path}?replace=1", f"{link}?replace=1"], [str(path), f"{path}?replace=1"]):
+        for each in (outputs, outputs[::-1]):
+            with pytest.raises(ConfigError, match="is an output already"):
+                check_files(each, "camera")
     check_files([str(path), str(path), f"{tmp_path / 'c.mp4'}?replace=1"], str(path))
 
 
