@@ -62,6 +62,7 @@ def flushed(drained: Iterator[list[Frame]], put_back: Callable[[list[Frame]], No
         for frames in drained:
             finished += frames
     except BaseException:
-        put_back(finished)
+        if finished:
+            put_back(finished)
         raise
     return finished
