@@ -277,10 +277,7 @@ class LiveStream(Generic[C]):
                 elapsed = time.monotonic() - started
             except Exception as error:
                 failures += 1
-                with self.metrics.lock:
-                    self.metrics.failed += self._stream.lost - lost
-                if self._policy is Policy.lossless or failures >= MOST_FAILURES:
-                    raise
+                self._bear(error, self._stream.lost - lost, failures)
                 self._changes.agree(error)
                 log.error("frame %d failed, %d lost: %s", frame.index, self._stream.lost - lost, error)
                 continue
@@ -300,11 +297,15 @@ class LiveStream(Generic[C]):
                 return
             except Exception as error:
                 failures += 1
-                with self.metrics.lock:
-                    self.metrics.failed += self._stream.lost - lost
-                if self._policy is Policy.lossless or failures >= MOST_FAILURES:
-                    raise
+                self._bear(error, self._stream.lost - lost, failures)
                 log.error("%d of the last frames lost: %s", self._stream.lost - lost, error)
+
+    def _bear(self, error: Exception, lost: int, failures: int) -> None:
+        """Count the frames that an error has cost, and raise it where it is the last of too many in a row."""
+        with self.metrics.lock:
+            self.metrics.failed += lost
+        if self._policy is Policy.lossless or failures >= MOST_FAILURES:
+            raise error
 
     def _fit_input(self) -> None:
         """Let one burst wait while the model is busy with the one before: its frames then follow closely in time."""

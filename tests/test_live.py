@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamdiff import ClosedError, ConfigError, Frame, LiveStream, PictureError
-from tests.toy import collect, frames, picture, slow, toy
+from tests.toy import collect, failing, frames, picture, slow, toy
 
 
 @pytest.mark.parametrize("settings", [{}, {"steps": 3}, {"steps": 2, "frame_buffer_size": 3}])
@@ -142,15 +142,7 @@ async def test_a_cancelled_consumer_leaves_a_stream_that_closes() -> None:
 async def test_one_failing_frame_is_counted_and_the_stream_goes_on() -> None:
     made = toy()
     stream = made.stream()
-    forward, bad = made.unet.predict, [False]
-
-    def unet(*inputs):  # type: ignore[no-untyped-def]
-        if bad[0]:
-            bad[0] = False
-            raise RuntimeError("out of memory")
-        return forward(*inputs)
-
-    made.unet.predict = unet  # type: ignore[method-assign]
+    bad = failing(made)
     async with LiveStream(stream) as live:
         bad[0] = True
         live.push(frames(2)[0])
@@ -164,15 +156,7 @@ async def test_one_failing_frame_is_counted_and_the_stream_goes_on() -> None:
 async def test_a_failure_at_the_end_costs_what_it_must_and_no_more() -> None:
     made = toy()
     stream = made.stream(steps=4)
-    forward, bad = made.unet.predict, [False]
-
-    def unet(*inputs):  # type: ignore[no-untyped-def]
-        if bad[0]:
-            bad[0] = False
-            raise RuntimeError("out of memory")
-        return forward(*inputs)
-
-    made.unet.predict = unet  # type: ignore[method-assign]
+    bad = failing(made)
     async with LiveStream(stream, capacity=8) as live:
         for frame in frames(5):
             live.push(frame)

@@ -6,10 +6,9 @@ import asyncio
 
 import numpy as np
 import pytest
-import torch
 
 from streamdiff import ConfigError, Frame, LiveStream, Stream
-from tests.toy import collect, frames, picture, slow, toy
+from tests.toy import collect, frames, picture, slow, toy, with_memory_for
 
 
 async def test_live_changes_show_on_the_next_frame() -> None:
@@ -129,14 +128,7 @@ async def test_what_a_failed_push_took_back_is_told(monkeypatch: pytest.MonkeyPa
 
 async def test_a_size_that_does_not_fit_when_it_is_run_is_taken_back_and_told() -> None:
     made = toy()
-    predict = made.unet.predict
-
-    def unet(x: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
-        if x.shape[-1] > 8:
-            raise RuntimeError("no memory for it")
-        return predict(x, conditioning)
-
-    made.unet.predict = unet  # type: ignore[method-assign]
+    with_memory_for(made, 64)
     told: list[str] = []
     async with LiveStream(made.stream()) as live:
         live.on_refused = told.append

@@ -160,6 +160,32 @@ def frames(count: int, seed: int = 0) -> list[Frame]:
     return [Frame(picture(seed * 1000 + i), pts=i / 30, index=i) for i in range(count)]
 
 
+def with_memory_for(made: Toy, width: int) -> None:
+    """Let its UNet fail beyond a width in pixels, as one does whose memory is asked for when it is run."""
+    predict = made.unet.predict
+
+    def unet(x: Tensor, conditioning: Tensor) -> Tensor:
+        if x.shape[-1] > width // 8:
+            raise RuntimeError("no memory for it")
+        return predict(x, conditioning)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+
+
+def failing(made: Toy) -> list[bool]:
+    """Let its UNet fail once whenever what is returned is set to [True]."""
+    forward, bad = made.unet.predict, [False]
+
+    def unet(*inputs: Tensor) -> Tensor:
+        if bad[0]:
+            bad[0] = False
+            raise RuntimeError("out of memory")
+        return forward(*inputs)
+
+    made.unet.predict = unet  # type: ignore[method-assign]
+    return bad
+
+
 def slow(made: Toy, seconds: float, **settings: object) -> Stream:
     """A stream whose UNet takes its time, in seconds a call."""
     forward = made.unet.predict

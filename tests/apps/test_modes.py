@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from apps.modes import ModalStream, SharedRolling, level_of
 from apps.run_config import Mode, RunConfig
@@ -18,7 +17,7 @@ from streamdiff.rolling import RollingModel
 from streamdiff.rolling.schedule import make_ladder
 from streamdiff.rolling.transformer import RollingTransformer
 from tests.rolling.toys import PictureVae, toy_model
-from tests.toy import SIZE, frames, toy
+from tests.toy import SIZE, frames, toy, with_memory_for
 
 
 def rolling_model(**facts: Any) -> RollingModel:
@@ -147,14 +146,7 @@ async def test_mode_and_size_change_as_one() -> None:
 
 async def test_a_size_that_does_not_fit_when_it_is_run_is_taken_back_and_told() -> None:
     made = toy()
-    predict = made.unet.predict
-
-    def unet(x: torch.Tensor, conditioning: torch.Tensor) -> torch.Tensor:
-        if x.shape[-1] > 8:
-            raise RuntimeError("no memory for it")
-        return predict(x, conditioning)
-
-    made.unet.predict = unet  # type: ignore[method-assign]
+    with_memory_for(made, 64)
     config, told = RunConfig.make(**SIZE), list[str]()
     async with LiveStream(ModalStream(made.stream(**config.of_pictures), config)) as live:
         live.on_refused = told.append
