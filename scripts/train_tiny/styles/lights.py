@@ -35,7 +35,7 @@ def photo(x: Plane) -> Plane:
 def sepia(x: Plane) -> Plane:
     """An old brown print, softly faded."""
     g = step(grey(levels(x)), -0.1, 1.1)
-    return mix(flat(x, colour(46, 28, 14)), flat(x, colour(246, 226, 184)), g)
+    return mix(flat(x, colour(48, 26, 10)), flat(x, colour(245, 216, 160)), g)
 
 
 def _edges(x: Plane, sigma: float = 1.0) -> tuple[Plane, Plane]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from ..filters import (
@@ -28,54 +27,47 @@ from ..filters import (
     tones,
 )
 
+VARNISH = palette((34, 16, 6), (112, 58, 20), (206, 146, 72), (255, 232, 168))
 STARRY = palette((14, 22, 72), (36, 82, 170), (110, 168, 216), (238, 218, 130), (255, 224, 60))
 
 
 def oil_painting(x: Plane) -> Plane:
-    """Broad thick strokes of rich warm paint along the form, lit from the side, on canvas whose weave shows."""
-    y = levels(x, 0.7)
+    """Broad strokes along the form under a golden varnish: umber shadows, warm lights, the paint's relief lit."""
+    y = levels(x, 0.8)
     g = grey(y)
     rough = f32(np.clip(y + 1.2 * (y - blur(y, 3.0)), 0, 1))
-    paint = saturate(along(along(kuwahara(rough, 4), g, 13), g, 9), 1.7)
-    warm = f32(np.clip(np.power(paint, 1.1) * colour(262, 226, 168), 0, 1))
+    paint = saturate(along(along(kuwahara(rough, 4), g, 13), g, 9), 1.5)
+    aged = mix(f32(paint * colour(255, 228, 176)), tones(grey(paint), VARNISH), 0.45)
     ridges = along(f32(blur(g, 1.2) - blur(g, 4.0))[..., None], g, 15)[..., 0]
-    light = relief(blur(f32(grey(warm) + 1.5 * ridges), 1.2), 0.5) + np.clip(2.0 * ridges, -0.13, 0.13)
-    v, u = in_cell(x.shape, 8)
-    weave = 0.06 * np.cos(2 * np.pi * u) * np.cos(2 * np.pi * v) * (0.4 + 0.6 * grey(warm))
-    return f32(warm * (0.5 + 0.5 * ink(g, 1.4, 12.0, 0.05))[..., None] + (light + weave)[..., None])
+    light = relief(blur(f32(grey(aged) + 1.5 * ridges), 1.2), 0.5) + np.clip(2.0 * ridges, -0.13, 0.13)
+    return f32(aged * (0.5 + 0.5 * ink(g, 1.4, 12.0, 0.05))[..., None] + light[..., None])
 
 
 def watercolor(x: Plane) -> Plane:
-    """Light transparent washes with pigment gathered at their edges, white paper in the lights."""
-    y = f32(np.power(levels(x, 0.8), 0.85))
+    """Light transparent washes, blue-grey shadows, pigment gathered at their edges, white paper in the lights."""
+    y = f32(np.power(levels(x, 0.8), 0.8))
     wash = kuwahara(smooth(y, 7, 0.2, 4.0, 1), 4)
     g = grey(wash)
     target = quantise(g, 5, 7.0)
     wash = saturate(f32(np.clip(wash * ((target + 0.05) / (g + 0.05))[..., None], 0, 1)), 2.2)
-    paint = saturate(f32(1 - (1 - blur(wash, 0.8)) * 0.6), 2.0)
+    paint = saturate(f32(1 - (1 - blur(wash, 1.2)) * 0.55), 1.8)
+    paint = mix(flat(x, colour(96, 112, 160)), paint, 0.55 + 0.45 * step(target, 0.0, 0.45))
     paper = mix(paint, flat(x, colour(254, 252, 247)), step(target, 0.5, 0.85) * 0.95)
-    edge = step(f32(np.abs(blur(target, 0.8) - blur(target, 2.2))), 0.015, 0.08)
-    paper = f32(paper * (1 - 0.65 * edge[..., None] * (1.2 - wash)))
-    return f32(paper * (0.55 + 0.45 * ink(grey(y), 0.9, 15.0, 0.05))[..., None])
+    edge = step(f32(np.abs(blur(target, 1.2) - blur(target, 3.2))), 0.02, 0.1)  # as wide as the latents can show
+    paper = f32(np.clip(1 - (1 - paper) * (1 + 0.9 * edge)[..., None], 0, 1))
+    return mix(paper, f32(paper * colour(104, 112, 150)), f32(0.7 - 0.7 * ink(grey(y), 1.1, 13.0, 0.07)))
 
 
 def impressionism(x: Plane) -> Plane:
-    """Broken dabs of light pastel colour, violet shadows, soft edges."""
+    """Soft strokes of bright colour along the form, violet shadows, cream lights, no black."""
     y = f32(np.power(levels(x, 0.8), 0.8))
     base = kuwahara(y, 4)
     g = grey(base)
-    detail = y - blur(y, 2.5)
-    dabs = np.stack(
-        [
-            cv2.GaussianBlur(detail[..., c], (0, 0), sx, sigmaY=sy, borderType=cv2.BORDER_REFLECT)
-            for c, (sx, sy) in enumerate(((4.0, 0.8), (1.2, 1.2), (0.8, 3.0)))
-        ],
-        -1,
-    )
-    dabbed = saturate(f32(np.clip(base + 2.4 * dabs, 0, 1)), 1.9)
-    shadow = mix(flat(x, colour(92, 84, 176)), dabbed, step(g, 0.0, 0.5) * 0.75 + 0.25)
-    lit = mix(shadow, flat(x, colour(255, 240, 196)), step(g, 0.55, 1.0) * 0.45)
-    return f32(np.clip(lit * 0.92 + 0.07, 0, 1))
+    strokes = along(f32(y - blur(y, 2.5)), g, 11)
+    paint = saturate(f32(np.clip(along(base, g, 9) + 2.0 * strokes, 0, 1)), 2.2)
+    shadow = mix(flat(x, colour(84, 76, 196)), paint, step(g, 0.0, 0.6) * 0.65 + 0.2)
+    lit = mix(shadow, flat(x, colour(255, 226, 176)), step(g, 0.5, 1.0) * 0.5)
+    return f32(np.clip(lit * 0.92 + 0.08, 0, 1))
 
 
 def pointillism(x: Plane) -> Plane:

@@ -14,6 +14,7 @@ from ..filters import (
     f32,
     flat,
     grey,
+    in_cell,
     ink,
     kuwahara,
     levels,
@@ -52,9 +53,9 @@ def anime(x: Plane) -> Plane:
     g = grey(cel)
     target = quantise(g, 3, 9.0) * 0.66 + 0.34
     cel = f32(np.clip(cel * ((target + 0.02) / (g + 0.02))[..., None], 0, 1))
-    cel = saturate(cel, 1.9)
-    tint = mix(f32(cel * colour(196, 180, 255)), cel, step(target, 0.4, 0.72))
-    line = ink(grey(y), 1.0, 22.0, 0.02, 18.0)
+    cel = saturate(cel, 2.2)
+    tint = mix(f32(cel * colour(156, 138, 255)), cel, step(target, 0.4, 0.72))
+    line = ink(grey(y), 1.1, 24.0, 0.02, 18.0)
     return mix(flat(x, colour(44, 18, 40)), tint, f32(0.08 + 0.92 * line))
 
 
@@ -69,8 +70,8 @@ def ukiyo_e(x: Plane) -> Plane:
     printed = mix(flat(x, colour(26, 40, 86)), middle, step(g, 0.2, 0.28))
     printed = mix(printed, light, step(g, 0.4, 0.48))
     printed = mix(printed, flat(x, colour(246, 232, 198)), step(g, 0.62, 0.70))
-    rows = np.mgrid[: g.shape[0], : g.shape[1]][0]
-    printed = f32(printed * (1 - 0.06 * (rows % 8 == 3))[..., None])
+    row, _ = in_cell(x.shape, 8)
+    printed = f32(printed * (1 - 0.08 * np.clip(np.cos(2 * np.pi * (row - 0.5)), 0, 1))[..., None])
     line = ink(even_light(grey(y), 0.3), 1.2, 24.0, 0.0)
     return mix(flat(x, colour(22, 22, 44)), printed, line)
 

@@ -10,6 +10,7 @@ _ALL = (
         "photo",
         lights.photo,
         ("photograph", "realistic photo", "camera picture", "original", "photorealistic", "real life", "natural"),
+        share=1.3,
     ),
     Style(
         "pencil sketch",
@@ -21,7 +22,6 @@ _ALL = (
         paintings.oil_painting,
         ("oil on canvas", "oil paint", "classical painting", "thick paint", "impasto", "painting", "rembrandt"),
         share=1.6,
-        screen=True,
     ),
     Style(
         "watercolor",
