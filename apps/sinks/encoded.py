@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from av.video.frame import PictureType
 
 from apps.media.atomic import reason
 from apps.media.colour import encoder_colours, video_frame
+from apps.sinks import priority
 from apps.sinks.sink import Picture
 from apps.sources.source import SOUND_RATE, Sound
 from apps.uri import shown
@@ -116,8 +118,10 @@ class Encoded:
         if picture.has_sound:
             self._sound = self._container.add_stream(sound, rate=SOUND_RATE)
             self._sound.layout = "stereo"
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell every terminal its settings
         try:
-            self._container.start_encoding()  # now, and not with the first picture: it is here that nobody answers
+            with priority.kept():
+                self._container.start_encoding()  # now, and not with the first picture: it is here that nobody answers
         except (FFmpegError, OSError, ValueError) as error:
             raise DeviceError(f"{name}: cannot be opened ({reason(error)})") from error
         self._last = -1

@@ -63,6 +63,20 @@ def test_a_file_has_every_picture_at_its_time_and_the_sound(tmp_path: Path, name
     assert seconds == pytest.approx(1.0, abs=0.06)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are told apart by their numbers on Linux")
+@pytest.mark.parametrize("codec", list(CODECS))
+def test_no_encoder_takes_the_cores_for_itself(tmp_path: Path, codec: str) -> None:
+    """SVT-AV1 gives itself and its caller real-time priority where it may, as root: nothing else would run."""
+    path = tmp_path / ("a.mov" if codec == "prores" else "a.mkv")
+    sink = sink_from(f"{path}?codec={codec}", no_window)(Picture(96, 64, 25))
+    try:
+        sink.write(Frame(np.zeros((64, 96, 3), np.uint8), pts=0.0))
+        threads = [int(entry.name) for entry in Path("/proc/self/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
+    finally:
+        sink.close()
+
+
 def test_what_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     for uri, expected in ((str(path), "a.mkv"), (str(path), "a-2.mkv"), (f"{path}?replace=1", "a.mkv")):
