@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from engines import Runtime
@@ -32,7 +33,7 @@ class Setting:
     engines: Engines
     terms: Terms
 
-    @property
+    @cached_property
     def load(self) -> tuple[int, int, int]:
         """How large a step is: pixels of a picture, pictures in the UNet at once, networks kept for it."""
         config = self.config
@@ -58,6 +59,8 @@ class Proof:
 
     def ran(self, setting: Setting) -> None:
         """A full buffer of frames went in, and the step was run."""
+        if self._proven is setting.config:
+            return
         self._missing -= 1
         if self._missing <= 0:
             self._proven, self._load = setting.config, setting.load

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamdiff import ConfigError, Frame, LiveStream, Stream
-from tests.toy import collect, frames, picture, slow, toy, with_memory_for
+from tests.toy import collect, frames, outgrown, picture, slow, toy, with_memory_for
 
 
 async def test_live_changes_show_on_the_next_frame() -> None:
@@ -129,15 +129,8 @@ async def test_what_a_failed_push_took_back_is_told(monkeypatch: pytest.MonkeyPa
 async def test_a_size_that_does_not_fit_when_it_is_run_is_taken_back_and_told() -> None:
     made = toy()
     with_memory_for(made, 64)
-    told: list[str] = []
     async with LiveStream(made.stream()) as live:
-        live.on_refused = told.append
-        live.push(frames(1)[0])
-        await anext(live)
-        live.update(width=128, prompt="kept")
-        live.push(frames(2)[1])
-        while not told:
-            await asyncio.sleep(0.01)
+        told = await outgrown(live)
         assert (live.config.width, live.config.prompt, live.metrics.failed) == (64, "kept", 1)
         live.push(frames(3)[2])
         assert (await anext(live)).index == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,6 +172,19 @@ def with_memory_for(made: Toy, width: int) -> None:
         return predict(x, conditioning)
 
     made.unet.predict = unet  # type: ignore[method-assign]
+
+
+async def outgrown(live: LiveStream[Any]) -> list[str]:
+    """Grow an open stream of 64 pixels beyond its memory, together with a change of prompt; what is told of it."""
+    told: list[str] = []
+    live.on_refused = told.append
+    live.push(frames(1)[0])
+    await anext(live)
+    live.update(width=128, prompt="kept")
+    live.push(frames(2)[1])
+    while not told:
+        await asyncio.sleep(0.01)
+    return told
 
 
 def failing(made: Toy) -> list[bool]:

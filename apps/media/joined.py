@@ -6,7 +6,8 @@ BACK = 1.0
 """Seconds by which a clock must go back to be another one: less is an untidy file's own."""
 
 SURE = 0.5
-"""Seconds for which it must go on from there to be another recording's: less is damage."""
+"""Seconds for which it must go on from there to be another recording's: less is damage. (Pieces farther apart than this
+tell the two apart only where the other clock stays behind.)"""
 
 
 class Joined:

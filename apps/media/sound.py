@@ -65,8 +65,8 @@ class SoundTrack:
     def write_until(self, seconds: float | None) -> None:
         """Write what belongs to the picture up to a time; all the rest for None.
 
-        What the new file does not take is left out and counted: a moment of silence, as a player would make of it. (A
-        full disk is told by whoever looks after the file itself.)
+        What cannot be decoded, or the new file does not take, is left out and counted: a moment of silence, as a player
+        would make of it. (A full disk is told by whoever looks after the file itself.)
         """
         limit = math.inf if seconds is None else seconds + AHEAD
         while (waiting := self._next or next(self._packets, None)) is not None:
@@ -122,11 +122,8 @@ class SoundTrack:
     def _place(self, packet: Any) -> float:
         if packet.dts is None:
             return 0.0
-        time, lasts = (
-            float(packet.dts * packet.time_base - self._start),
-            float((packet.duration or 0) * packet.time_base),
-        )
-        return self._tracks[packet.stream_index].place(time, lasts)
+        time = float(packet.dts * packet.time_base - self._start)
+        return self._tracks[packet.stream_index].place(time, float((packet.duration or 0) * packet.time_base))
 
     def _write(self, packet: Any, place: float) -> None:
         index = packet.stream_index
@@ -143,11 +140,7 @@ class SoundTrack:
             self._target.mux(packet)
             return
         encoder = self._encoders[index]
-        try:
-            frames = packet.decode()
-        except FFmpegError:
-            return  # a moment of silence, as a player would make of it
-        for frame in frames:
+        for frame in packet.decode():
             if frame.pts is not None:
                 time = float(frame.pts * frame.time_base - self._start)
                 placed = self._decoded[index].place(time, frame.samples / frame.sample_rate)
@@ -156,7 +149,7 @@ class SoundTrack:
 
     @contextmanager
     def _counted(self) -> Generator[None]:
-        """Leave out what the new file does not take."""
+        """Leave out what cannot be carried over."""
         try:
             yield
         except FFmpegError as error:

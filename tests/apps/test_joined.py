@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.media import open_reader, open_writer
-from apps.media.joined import BACK, Joined
+from apps.media.joined import BACK, SURE, Joined
 from apps.sources.file import FileSource
 from streamdiff.frame import Frame
 from tests.apps.media import decoded, video
@@ -86,7 +86,8 @@ def test_pictures_far_apart_are_one_recording() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(2 * BACK, 30), st.floats(0, 1e5)), min_size=1, max_size=4),
+    # Eight pieces each, nearer to one another than the time that it takes to be sure.
+    st.lists(st.tuples(st.floats(2 * BACK, 7.9 * SURE), st.floats(0, 1e5)), min_size=1, max_size=4),
     st.lists(st.booleans(), min_size=200, max_size=200),
 )
 def test_tracks_stay_together_in_every_part(parts: list[tuple[float, float]], turns: list[bool]) -> None:
@@ -108,7 +109,7 @@ def test_tracks_stay_together_in_every_part(parts: list[tuple[float, float]], tu
         moved[which].append((part, time, tracks[which].place(time, 0.01)))
     for track in moved:
         placed = [time for _, _, time in track]
-        assert placed == sorted(placed)
+        assert np.all(np.diff(placed) > -1e-6)
     offsets = [{part: round(place - time, 6) for part, time, place in track} for track in moved]
     common = set(offsets[0]) & set(offsets[1])
     assert {p: offsets[0][p] for p in common} == {p: offsets[1][p] for p in common}

@@ -17,7 +17,7 @@ from streamdiff.rolling import RollingModel
 from streamdiff.rolling.schedule import make_ladder
 from streamdiff.rolling.transformer import RollingTransformer
 from tests.rolling.toys import PictureVae, toy_model
-from tests.toy import SIZE, frames, toy, with_memory_for
+from tests.toy import SIZE, frames, outgrown, toy, with_memory_for
 
 
 def rolling_model(**facts: Any) -> RollingModel:
@@ -147,15 +147,9 @@ async def test_mode_and_size_change_as_one() -> None:
 async def test_a_size_that_does_not_fit_when_it_is_run_is_taken_back_and_told() -> None:
     made = toy()
     with_memory_for(made, 64)
-    config, told = RunConfig.make(**SIZE), list[str]()
+    config = RunConfig.make(**SIZE)
     async with LiveStream(ModalStream(made.stream(**config.of_pictures), config)) as live:
-        live.on_refused = told.append
-        live.push(frames(1)[0])
-        await anext(live)
-        live.update(width=128, prompt="kept")
-        live.push(frames(2)[1])
-        while not told:
-            await asyncio.sleep(0.01)
+        told = await outgrown(live)
         assert (live.config.width, live.config.prompt) == (64, "kept")
         live.update(prompt="another")
         live.push(frames(3)[2])
